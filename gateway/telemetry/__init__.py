@@ -1,0 +1,1 @@
+"""What the gateway tells of itself: samples, metrics and logs."""

@@ -1,0 +1,1 @@
+"""Everything the gateway knows of its workers, and the loops that find it out."""

@@ -1,0 +1,34 @@
+"""What counts as a worker's URL: one rule for flags, API, console and discovery. Pure."""
+
+from urllib.parse import urlsplit
+
+ACCEPTED = "http://host:port or https://host:port, without path, query, fragment or credentials"
+
+
+def worker_url(text: str) -> str:
+    """The normal form `scheme://host[:port]` of a worker's URL.
+
+    Raises ValueError whose message says what is wrong and what is accepted. The text may carry credentials,
+    so the message never repeats it.
+    """
+    text = text.strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{error}; expected {ACCEPTED}") from None
+    if parts.scheme.lower() in ("grpc", "grpcs", "ipc"):
+        raise ValueError(f"{parts.scheme}:// workers are not supported yet; expected {ACCEPTED}")
+    if parts.scheme.lower() not in ("http", "https"):
+        raise ValueError(f"it must start with http:// or https://; expected {ACCEPTED}")
+    if "@" in parts.netloc:
+        raise ValueError(f"credentials do not belong in a worker's URL, use its api key; expected {ACCEPTED}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "?" in text or "#" in text:
+        raise ValueError(f"it has more than host and port; expected {ACCEPTED}")
+    host = parts.hostname
+    if not host or any(c.isspace() or c in "\\<>^`{|}%" or ord(c) < 33 for c in host):
+        raise ValueError(f"it has no valid host; expected {ACCEPTED}")
+    if port == 0:
+        raise ValueError(f"port 0 cannot be connected to; expected {ACCEPTED}")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme.lower()}://{shown}" + (f":{port}" if port is not None else "")

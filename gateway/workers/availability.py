@@ -1,0 +1,24 @@
+"""May this worker get a request now, and if not, why: one answer for router, readiness, API and console."""
+
+from dataclasses import dataclass
+
+from gateway.workers.model import State, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    routable: bool
+    because: str
+    """A reason that completes the sentence "not routable: …"; "ready" when it is."""
+
+
+AVAILABLE = Availability(True, "ready")
+
+
+def availability(worker: Worker) -> Availability:
+    """Join lifecycle and cordon. A worker draws traffic only when it is ready and not cordoned."""
+    if worker.state is not State.READY:
+        return Availability(False, f"{worker.state}: {worker.reason}" if worker.reason else str(worker.state))
+    if worker.cordoned:
+        return Availability(False, f"cordoned: {worker.cordon_reason}" if worker.cordon_reason else "cordoned")
+    return AVAILABLE

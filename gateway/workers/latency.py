@@ -1,0 +1,121 @@
+"""Response times in bounded memory: percentiles over the last minute and the last five.
+
+A `LatencyWindow` counts values in buckets that grow by 12 % (so a percentile is at most 6 % off), in slices of
+time that are dropped as they age. Slices are made on first use: an idle worker costs nothing, a busy one about
+7 KB. Pure: the caller passes `now`, any monotonic clock in seconds.
+"""
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import log
+
+FLOOR_S = 0.0005
+GROWTH = 1.12
+BUCKETS = 144
+"""0.5 ms * 1.12**143 is about 90 minutes: longer than any request timeout in use."""
+_PER_LOG = 1.0 / log(GROWTH)
+_SCALE = 1.0 / FLOOR_S
+
+MINUTE, FIVE_MINUTES = 60.0, 300.0
+_FINE_S, _FINE_SLICES = 10.0, 6
+_COARSE_S, _COARSE_SLICES = 60.0, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Seconds; None where nothing was measured in the window."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    count: int = 0
+
+
+def bucket_of(seconds: float) -> int:
+    """The bucket a duration falls in; bucket 0 holds everything up to half a millisecond."""
+    if seconds <= FLOOR_S:
+        return 0
+    return min(BUCKETS - 1, int(log(seconds * _SCALE) * _PER_LOG) + 1)
+
+
+def bucket_middle(bucket: int) -> float:
+    """The duration a bucket stands for: the geometric middle of its bounds, in seconds."""
+    return FLOOR_S if bucket == 0 else FLOOR_S * float(GROWTH ** (bucket - 0.5))
+
+
+def percentiles(slices: Iterable["array[int]"]) -> Percentiles:
+    """Percentiles over the sum of the given bucket counts."""
+    total = [0] * BUCKETS
+    for counts in slices:
+        total = [a + b for a, b in zip(total, counts, strict=True)]
+    count = sum(total)
+    if not count:
+        return Percentiles()
+    ranks = [max(1, -(-count * share // 100)) for share in (50, 95, 99)]
+    found: list[float] = []
+    seen = 0
+    for bucket, here in enumerate(total):
+        seen += here
+        while len(found) < len(ranks) and seen >= ranks[len(found)]:
+            found.append(bucket_middle(bucket))
+        if len(found) == len(ranks):
+            break
+    return Percentiles(found[0], found[1], found[2], count)
+
+
+class _Ring:
+    """Bucket counts per slice of time; a slot is reused once its slice is too old."""
+
+    __slots__ = ("_counts", "_epochs", "_slots", "_width_s")
+
+    def __init__(self, width_s: float, slots: int) -> None:
+        self._width_s = width_s
+        self._slots = slots
+        self._epochs: list[int] = [-1] * slots
+        self._counts: list[array[int] | None] = [None] * slots
+
+    def add(self, bucket: int, now: float) -> None:
+        epoch = int(now / self._width_s)
+        slot = epoch % self._slots
+        counts = self._counts[slot]
+        if counts is None or self._epochs[slot] != epoch:
+            counts = self._counts[slot] = array("I", bytes(4 * BUCKETS))
+            self._epochs[slot] = epoch
+        counts[bucket] += 1
+
+    def recent(self, now: float) -> list["array[int]"]:
+        oldest = int(now / self._width_s) - self._slots + 1
+        return [
+            counts
+            for epoch, counts in zip(self._epochs, self._counts, strict=True)
+            if counts is not None and epoch >= oldest
+        ]
+
+
+class LatencyWindow:
+    """Durations of one kind at one worker. The window of a minute is 50 to 60 s long, that of five 240 to 300."""
+
+    __slots__ = ("_coarse", "_fine")
+
+    def __init__(self) -> None:
+        self._fine: _Ring | None = None
+        self._coarse: _Ring | None = None
+
+    def add(self, seconds: float, now: float) -> None:
+        """Count one duration."""
+        if self._fine is None or self._coarse is None:
+            self._fine = _Ring(_FINE_S, _FINE_SLICES)
+            self._coarse = _Ring(_COARSE_S, _COARSE_SLICES)
+        bucket = bucket_of(seconds)
+        self._fine.add(bucket, now)
+        self._coarse.add(bucket, now)
+
+    def counts(self, now: float, window_s: float = MINUTE) -> list["array[int]"]:
+        """Bucket counts of the window, to be summed with other workers' by `percentiles`."""
+        ring = self._fine if window_s <= MINUTE else self._coarse
+        return ring.recent(now) if ring is not None else []
+
+    def percentiles(self, now: float, window_s: float = MINUTE) -> Percentiles:
+        """p50, p95 and p99 over the last minute (or five)."""
+        return percentiles(self.counts(now, window_s))

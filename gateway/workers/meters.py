@@ -1,0 +1,104 @@
+"""Fast plain numbers of one worker: in flight, counts, response times. Sampled by readers, never on the bus.
+
+The data plane calls `began` when a request is dispatched and `ended` exactly once when its body ended, was
+cancelled or failed; so `in_flight` is exact by construction. Nothing here knows of states or sockets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.workers.latency import LatencyWindow
+
+
+class Outcome(StrEnum):
+    """How a dispatched request ended, as far as the worker is concerned."""
+
+    OK = "ok"
+    """A complete answer below 500 (a 4xx is the client's doing; 429 is counted apart by its status)."""
+    SERVER_ERROR = "server_error"
+    """A complete answer with a 5xx status."""
+    TRANSPORT = "transport"
+    """Refused, reset, timed out, or not HTTP."""
+    CANCELLED = "cancelled"
+    """The client left."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """What the engine itself reports; None: it does not say (never 0). `at` is monotonic seconds."""
+
+    at: float
+    running: int | None = None
+    waiting: int | None = None
+    kv_usage: float | None = None
+    """Share of the KV cache in use, 0..1."""
+    throughput: float | None = None
+    """Generated tokens per second."""
+    cache_hit_rate: float | None = None
+    used_tokens: int | None = None
+    max_tokens: int | None = None
+
+
+class WorkerMeters:
+    """The numbers of one worker. Counters only grow; rates are differences that readers take."""
+
+    __slots__ = (
+        "cancelled",
+        "in_flight",
+        "last_error",
+        "last_error_at",
+        "ok",
+        "on_idle",
+        "requests",
+        "response",
+        "server_errors",
+        "transport_errors",
+        "ttft",
+    )
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.requests = 0
+        """Dispatched so far, retries included."""
+        self.ok = 0
+        self.server_errors = 0
+        self.transport_errors = 0
+        self.cancelled = 0
+        self.response = LatencyWindow()
+        """Whole response: dispatch until the last byte of the body."""
+        self.ttft = LatencyWindow()
+        """Dispatch until the first byte of a streamed body."""
+        self.last_error = ""
+        self.last_error_at: float | None = None
+        """Wall-clock seconds."""
+        self.on_idle: Callable[[], None] | None = None
+        """Called when `in_flight` falls to 0; set by the registry while the worker drains."""
+
+    @property
+    def errors(self) -> int:
+        return self.server_errors + self.transport_errors
+
+    def began(self) -> None:
+        """A request was dispatched to this worker."""
+        self.in_flight += 1
+        self.requests += 1
+
+    def ended(self, outcome: Outcome, took_s: float, now: float) -> None:
+        """That request is over. `now` is monotonic; cancelled and failed requests leave no response time."""
+        self.in_flight -= 1
+        if outcome is Outcome.OK:
+            self.ok += 1
+            self.response.add(took_s, now)
+        elif outcome is Outcome.SERVER_ERROR:
+            self.server_errors += 1
+        elif outcome is Outcome.TRANSPORT:
+            self.transport_errors += 1
+        else:
+            self.cancelled += 1
+        if not self.in_flight and self.on_idle is not None:
+            self.on_idle()
+
+    def failed(self, why: str, at: float) -> None:
+        """Keep the last error for the console. `at` is wall-clock seconds."""
+        self.last_error, self.last_error_at = why, at

@@ -1,0 +1,1 @@
+"""The console: the face of the gateway in a terminal, and its command line."""

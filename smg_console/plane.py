@@ -1,0 +1,111 @@
+"""What the console needs of a gateway: facts, numbers, events and commands, as plain data.
+
+The console holds a `Plane` and nothing else of the gateway, so the same screens can show a gateway in this
+process or elsewhere. Reading is cheap and never waits; only commands are awaited.
+"""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.events import Event, Lagged
+from gateway.operations import Command, Done, Effect
+from gateway.telemetry.samples import Measure, WorkerSample
+from gateway.workers.health import HealthCounter
+from gateway.workers.meters import EngineLoad
+from gateway.workers.model import Worker, WorkerId
+from gateway.workers.registry import Probe
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """What the probes of one worker showed. Times are wall-clock seconds."""
+
+    counter: HealthCounter
+    last_check: float | None
+    last_change: float | None
+    last_error: str
+    latency_ms: float | None
+    recent: Sequence[Probe]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """One worker: facts, and its numbers at the moment of the call."""
+
+    worker: Worker
+    in_flight: int
+    requests: int
+    errors: int
+    cancelled: int
+    last_error: str
+    last_error_at: float | None
+    sample: WorkerSample
+    load: EngineLoad | None
+    health: HealthRow
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRow:
+    """The gateway itself at the moment of the call."""
+
+    version: str
+    address: str
+    """Where clients send requests: `http://host:port`."""
+    metrics_address: str | None
+    started_at: float
+    now: float
+    """Wall-clock seconds, as are `started_at` and all times in facts."""
+    policy: str
+    requests_per_s: float
+    errors_per_s: float
+    in_flight: int
+    loop_late_ms: float
+    """Worst lateness of the event loop over about the last second."""
+    stopping: bool
+
+
+class Plane(Protocol):
+    """A gateway as the console sees it."""
+
+    @property
+    def read_only(self) -> bool:
+        """Commands are refused."""
+        ...
+
+    def gateway(self) -> GatewayRow: ...
+
+    def seq(self) -> int:
+        """Number of the last event; while it stands still, no worker's facts changed."""
+        ...
+
+    def rows(self) -> Sequence[WorkerRow]:
+        """All listed workers, in the order they were added."""
+        ...
+
+    def row(self, worker_id: WorkerId) -> WorkerRow | None: ...
+
+    def series_taken(self) -> int:
+        """Samples taken so far: while it stands still, no graph changed."""
+        ...
+
+    def series(self, measure: Measure, worker_id: WorkerId | None = None) -> "array[float]":
+        """The last five minutes, a value a second, oldest first, NaN for nothing; of the fleet or one worker."""
+        ...
+
+    def past_events(self, most: int) -> Sequence[Event]:
+        """The newest events of the journal, oldest first."""
+        ...
+
+    def new_events(self, after: int, most: int) -> Sequence[Event] | Lagged:
+        """Events after number `after` that are there now; never waits."""
+        ...
+
+    def effect(self, worker: str) -> Effect:
+        """What taking this worker away would mean now. Raises GatewayError."""
+        ...
+
+    async def execute(self, command: Command) -> Done:
+        """Give a command. Raises GatewayError."""
+        ...
