@@ -104,3 +104,16 @@ async def supervise(
             delay = first_delay_s
         await asyncio.sleep(delay)
         delay = min(delay * 2, max_delay_s)
+
+
+async def first_of(*jobs: Coroutine[Any, Any, Any]) -> None:
+    """Run the jobs side by side until one ends; the others are cancelled and awaited. Raises what that one raised."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()

@@ -15,7 +15,7 @@ from gateway.workers.model import Health, HealthSettings, State
 
 QUICK_S = 1.0
 """Pace while waiting for a worker to come up: a refused connection costs tens of microseconds."""
-CONFIRM_S = 0.5
+CONFIRM_S = 0.2
 """Pace between the first good probe and the one that completes the threshold."""
 PATIENCE = 300.0
 """A worker that is down for t seconds is asked every t / PATIENCE seconds, but at most once a second: still

@@ -1,0 +1,143 @@
+"""The control API's application: its routes, and the rules that hold for each of them.
+
+Handlers only translate: a request into a command or a reading, the outcome into JSON. It is served on the data
+plane's port through `gateway.proxy.control`; request ids come from there.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.errors import BadRequest, GatewayError
+from gateway.operations import Operations
+from gateway.proxy.answers import error_body
+from gateway.telemetry.samples import WorkerSample
+from gateway.workers.ask import Ask
+from gateway.workers.model import WorkerId
+from gateway.workers.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 1024 * 1024
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Samples(Protocol):
+    """Where rates and percentiles of the last second come from."""
+
+    def sample(self, worker_id: WorkerId) -> WorkerSample: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """What the API shows and acts on."""
+
+    registry: Registry
+    operations: Operations
+    ask: Ask
+    samples: Samples
+    stopping: Callable[[], bool]
+    mono: Callable[[], float]
+    version: str
+    boot: str
+    """Tells this process's event numbers from another's."""
+
+
+PARTS = web.AppKey("parts", ApiParts)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route and what the OpenAPI document says of it."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    body: type | None = None
+    """The pydantic model of its body."""
+    statuses: tuple[int, ...] = (200,)
+    query: tuple[str, ...] = ()
+
+
+def build_app(parts: ApiParts) -> web.Application:
+    """The application with all its routes."""
+    from gateway.api import events, info, openapi, probes, workers
+
+    app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
+    app[PARTS] = parts
+    routes = [*probes.ROUTES, *info.ROUTES, *workers.ROUTES, *events.ROUTES, *openapi.ROUTES]
+    for route in routes:
+        app.router.add_route(route.method, route.path, route.handler)
+    app[openapi.DOCUMENT] = openapi.document(routes, parts.version)
+    return app
+
+
+def error_response(error: GatewayError) -> web.Response:
+    """An error as SMG's control routes give it."""
+    return web.json_response({"error": error.message, "code": error.code}, status=error.status)
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever goes wrong into an answer that says so."""
+    try:
+        response = await handler(request)
+    except GatewayError as error:
+        response = error_response(error)
+    except web.HTTPNotFound:
+        text = f"Invalid URL ({request.method} {request.path})"
+        response = _smg_error(404, "unknown_url", text)
+    except web.HTTPMethodNotAllowed as refused:
+        allowed = ", ".join(sorted(refused.allowed_methods))
+        text = f"Method {request.method} is not allowed for {request.path}; allowed: {allowed}"
+        response = _smg_error(405, "method_not_allowed", text)
+        response.headers["Allow"] = allowed
+    except web.HTTPRequestEntityTooLarge:
+        text = f"the body is larger than {MAX_BODY} bytes"
+        response = web.json_response({"error": text, "code": "PAYLOAD_TOO_LARGE"}, status=413)
+    except web.HTTPException:
+        raise
+    except (ConnectionResetError, ConnectionAbortedError):
+        raise  # the client left
+    except Exception:
+        logger.exception("control_request_failed", extra={"fields": {"path": request.path}})
+        text = "the gateway failed on this request; its log has the details"
+        response = web.json_response({"error": text, "code": "INTERNAL_SERVER_ERROR"}, status=500)
+    if not response.prepared and (request_id := request.headers.get("X-Request-Id")):
+        response.headers["X-Request-Id"] = request_id
+    return response
+
+
+def _smg_error(status: int, code: str, text: str) -> web.Response:
+    response = web.json_response(error_body(status, code, text), status=status)
+    response.headers["X-SMG-Error-Code"] = code
+    return response
+
+
+def whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    """A query parameter. Raises BadRequest naming it."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and least <= int(text) <= most):
+        raise BadRequest(f"{name}: given {text!r}, expected a whole number from {least} to {most}", field=name)
+    return int(text)
+
+
+def seconds(request: web.Request, name: str, most: float) -> float | None:
+    """A query parameter in seconds; None where it is absent. Raises BadRequest naming it."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise BadRequest(f"{name}: given {text!r}, expected 0 to {most:g} seconds", field=name)
+    return value

@@ -1,0 +1,146 @@
+"""The journal over HTTP: pages at `/journal`, and `/events` as a stream of a snapshot and what follows it.
+
+An event's id is `<boot>-<number>`, so that a client that reconnects to a restarted gateway gets a snapshot and
+not another process's events. A client that stops reading holds nothing but its place in the journal: its
+handler waits in a write, and is dropped when that takes too long.
+"""
+
+import asyncio
+
+import msgspec
+from aiohttp import web
+
+from gateway.api.app import PARTS, ApiParts, Route, whole_number
+from gateway.api.schemas import Json, event_json, facts_json, worker_json
+from gateway.api.workers import dumps
+from gateway.errors import BadRequest
+from gateway.events import JOURNAL_SIZE, Event, Lagged, Reader
+
+KEEPALIVE_S = 15.0
+STUCK_S = 60.0
+BATCH = 200
+PIECE = 32 * 1024
+
+
+async def journal(request: web.Request) -> web.Response:
+    """Events after a number, oldest first."""
+    registry = request.app[PARTS].registry
+    after = whole_number(request, "after", 0, 0, 1 << 60)
+    limit = whole_number(request, "limit", 1000, 1, JOURNAL_SIZE)
+    worker = request.query.get("worker")
+    if worker is not None:
+        worker = registry.find(worker).worker.id
+    events = registry.journal.after(after, JOURNAL_SIZE)
+    if worker is not None:
+        events = [event for event in events if event.fact.worker == worker]
+    body = {
+        "events": [event_json(event) for event in events[:limit]],
+        "seq": registry.journal.seq,
+        "oldest": registry.journal.oldest,
+    }
+    return web.json_response(body, dumps=dumps)
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """A snapshot, then every event; after a reconnect with Last-Event-ID only what was missed."""
+    parts = request.app[PARTS]
+    meters_s = whole_number(request, "meters", 0, 0, 3600)
+    reader = _resumed(request, parts)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    if reader is None:
+        reader = parts.registry.journal.reader()
+        await _write(response, _snapshot(parts))
+    loop = asyncio.get_running_loop()
+    next_meters = loop.time()
+    while not parts.stopping():
+        if meters_s and loop.time() >= next_meters:
+            await _write(response, _meters(parts))
+            next_meters = loop.time() + meters_s
+        news = await _next(reader, min(KEEPALIVE_S, meters_s or KEEPALIVE_S))
+        if isinstance(news, Lagged):
+            await _write(response, _snapshot(parts))
+        elif news:
+            await _write(response, b"".join(_message(parts, event) for event in news))
+        elif not meters_s:
+            await _write(response, b": still here\n\n")
+    return response
+
+
+async def _next(reader: Reader, patience_s: float) -> list[Event] | Lagged:
+    try:
+        async with asyncio.timeout(patience_s):
+            return await reader.next(BATCH)
+    except TimeoutError:
+        return []
+
+
+def _resumed(request: web.Request, parts: ApiParts) -> Reader | None:
+    """The place to go on from, if the client names one that this journal still has."""
+    last = request.headers.get("Last-Event-ID") or request.query.get("after")
+    if not last:
+        return None
+    boot, _, number = last.rpartition("-")
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise BadRequest(f"Last-Event-ID: given {last[:80]!r}, expected an id of an event", field="Last-Event-ID")
+    log = parts.registry.journal
+    if boot != parts.boot or not log.oldest - 1 <= int(number) <= log.seq:
+        return None
+    return log.reader(int(number))
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    """Write in pieces, each of which waits until the client has room; a client stuck for a minute is dropped."""
+    try:
+        async with asyncio.timeout(STUCK_S):
+            for start in range(0, len(data), PIECE):
+                await response.write(data[start : start + PIECE])
+    except TimeoutError:
+        raise ConnectionResetError("the client stopped reading") from None
+
+
+def _sse(name: str, event_id: str, value: Json) -> bytes:
+    head = f"event: {name}\nid: {event_id}\ndata: " if event_id else f"event: {name}\ndata: "
+    return head.encode() + msgspec.json.encode(value) + b"\n\n"
+
+
+def _message(parts: ApiParts, event: Event) -> bytes:
+    return _sse(event.fact.kind, f"{parts.boot}-{event.seq}", event_json(event))
+
+
+def _snapshot(parts: ApiParts) -> bytes:
+    snapshot = parts.registry.snapshot()
+    body: Json = {
+        "seq": snapshot.seq,
+        "workers": [facts_json(worker) for worker in snapshot.workers],
+        "gateway": {"version": parts.version, "boot": parts.boot},
+    }
+    return _sse("snapshot", f"{parts.boot}-{snapshot.seq}", body)
+
+
+def _meters(parts: ApiParts) -> bytes:
+    now = parts.mono()
+    rows = [worker_json(e, parts.samples.sample(e.worker.id), now) for e in parts.registry.entries.values()]
+    kept = ("id", "in_flight", "queue_depth", "kv_usage", "requests_per_s", "errors_per_s", "response_ms", "ttft_ms")
+    return _sse("meters", "", {"workers": [{name: row[name] for name in kept} for row in rows]})
+
+
+ROUTES = [
+    Route(
+        "GET",
+        "/journal",
+        journal,
+        "Events after a number",
+        statuses=(200, 400, 404),
+        query=("after", "limit", "worker"),
+    ),
+    Route(
+        "GET",
+        "/events",
+        stream,
+        "A snapshot, then every event, as server-sent events",
+        statuses=(200, 400),
+        query=("after", "meters"),
+    ),
+]

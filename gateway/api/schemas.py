@@ -1,0 +1,182 @@
+"""What the control API says: workers, events and capabilities as JSON values. Pure.
+
+A worker's JSON is SMG's WorkerInfo plus our own members. Keys are `Secret`s and are never rendered. Times are
+RFC 3339 in UTC; durations in the unit their name says.
+"""
+
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from gateway.telemetry.samples import WorkerSample
+from gateway.workers.availability import availability
+from gateway.workers.facts import Event
+from gateway.workers.latency import Percentiles
+from gateway.workers.model import Capabilities, Drain, Secret, State, Worker, WorkerSpec
+from gateway.workers.registry import Entry
+
+Json = dict[str, Any]
+
+SMG_STATUS = {
+    State.REGISTERING: "pending",
+    State.READY: "ready",
+    State.UNHEALTHY: "not_ready",
+    State.FAILED: "failed",
+    State.DRAINING: "draining",
+}
+"""Our states in SMG's words."""
+
+
+def timestamp(wall: float | None) -> str | None:
+    """Wall-clock seconds as RFC 3339."""
+    return None if wall is None else datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+
+
+def plain(value: object) -> Any:
+    """Dataclasses, enums and tuples as JSON values, without secrets."""
+    if isinstance(value, Secret):
+        return None
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name != "api_key"}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def spec_json(spec: WorkerSpec) -> Json:
+    """SMG's WorkerSpec members; optional ones are left out where they are empty."""
+    own = {
+        "timeout_secs": spec.health.timeout_s,
+        "check_interval_secs": spec.health.interval_s,
+        "success_threshold": spec.health.success_threshold,
+        "failure_threshold": spec.health.failure_threshold,
+        "disable_health_check": spec.health.disabled,
+        "endpoint": spec.health.endpoint,
+    }
+    found: Json = {
+        "url": spec.url,
+        "models": [_without_empty(plain(card)) for card in spec.models],
+        "worker_type": spec.role.value,
+        "connection_mode": "http",
+        "priority": spec.priority,
+        "cost": spec.cost,
+        "bootstrap_port": spec.bootstrap_port,
+        "health": _without_empty(own) or None,
+        "load_monitor_interval_secs": spec.load_interval_s,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _without_empty(value: Json) -> Json:
+    return {name: item for name, item in value.items() if item not in (None, [], {}, ())}
+
+
+def worker_json(entry: Entry, sample: WorkerSample, now: float) -> Json:
+    """A worker as the API shows it. `now` is monotonic, for the latency windows."""
+    worker, health, meters, load = entry.worker, entry.health, entry.meters, entry.load
+    available = availability(worker)
+    return {
+        "id": worker.id,
+        "model_id": worker.model_id,
+        **spec_json(worker.spec),
+        "runtime_type": worker.engine.value,
+        "labels": worker.labels,
+        "is_healthy": worker.state is State.READY,
+        "status": SMG_STATUS[worker.state],
+        "load": meters.in_flight,
+        "name": worker.name,
+        "state": worker.state.value,
+        "since": timestamp(worker.since),
+        "reason": worker.reason,
+        "revision": worker.revision,
+        "source": worker.spec.source.value,
+        "cordoned": worker.cordoned,
+        "routable": available.routable,
+        "because": available.because,
+        "in_flight": meters.in_flight,
+        "queue_depth": load.waiting if load else None,
+        "kv_usage": load.kv_usage if load else None,
+        "requests": meters.requests,
+        "errors": meters.errors,
+        "requests_per_s": round(sample.requests_per_s, 3),
+        "errors_per_s": round(sample.errors_per_s, 3),
+        "last_request_error": meters.last_error or None,
+        "health_status": {
+            "status": worker.health.value,
+            "consecutive_failures": health.counter.fail_run,
+            "consecutive_successes": health.counter.ok_run,
+            "last_check": timestamp(health.last_check),
+            "last_error": health.last_error or None,
+            "latency_ms": _rounded(health.latency_ms),
+            "last_change": timestamp(health.last_change),
+        },
+        "response_ms": windows_json(meters.response.percentiles(now), meters.response.percentiles(now, 300)),
+        "ttft_ms": windows_json(meters.ttft.percentiles(now), meters.ttft.percentiles(now, 300)),
+        "drain": drain_json(worker.drain, meters.in_flight),
+        "capabilities": capabilities_json(worker.capabilities),
+    }
+
+
+def windows_json(minute: Percentiles, five: Percentiles) -> Json:
+    """Percentiles in milliseconds over the last minute, and under `window_5m` over the last five."""
+    return {**percentiles_json(minute), "window_5m": percentiles_json(five)}
+
+
+def percentiles_json(of: Percentiles) -> Json:
+    ms = {name: getattr(of, name) for name in ("p50", "p95", "p99")}
+    return {name: None if value is None else round(value * 1000, 2) for name, value in ms.items()}
+
+
+def drain_json(drain: Drain | None, in_flight: int) -> Json | None:
+    """A drain under way."""
+    if drain is None:
+        return None
+    return {
+        "intent": drain.intent.value,
+        "since": timestamp(drain.since),
+        "deadline": timestamp(drain.deadline),
+        "in_flight": in_flight,
+        "drained": drain.drained,
+    }
+
+
+def capabilities_json(capabilities: Capabilities) -> Json:
+    found: Json = plain(capabilities)
+    del found["labels"]  # merged into the worker's labels
+    return found
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def event_json(event: Event) -> Json:
+    """A journal event: number, time, who, what."""
+    fact: Json = plain(event.fact)
+    spec = getattr(event.fact, "spec", None)
+    if isinstance(spec, WorkerSpec):
+        fact["spec"] = spec_json(spec)
+    drain = getattr(event.fact, "drain", None)
+    if isinstance(drain, Drain):
+        fact["drain"] = {**fact["drain"], "since": timestamp(drain.since), "deadline": timestamp(drain.deadline)}
+    return {
+        "seq": event.seq,
+        "at": timestamp(event.at),
+        "actor": event.cause.actor,
+        "correlation": event.cause.correlation or None,
+        "event": event.fact.kind,
+        "worker": event.fact.worker,
+        "data": fact,
+    }
+
+
+def facts_json(worker: Worker) -> Json:
+    """A worker's facts alone, for the snapshot that opens an event stream: what folding events gives."""
+    found: Json = plain(worker)
+    found["spec"] = spec_json(worker.spec)
+    return found

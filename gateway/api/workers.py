@@ -1,0 +1,216 @@
+"""`/workers`: list, add, change, remove, and the commands cordon, uncordon, drain, resume, probe and retry."""
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.api.app import PARTS, Handler, Route, seconds
+from gateway.api.bodies import (
+    DrainBody,
+    HealthBody,
+    NoBody,
+    PatchBody,
+    ReasonBody,
+    WorkerBody,
+    decoded,
+    judged,
+    worker_spec,
+)
+from gateway.api.schemas import Json, event_json, plain, timestamp, worker_json
+from gateway.errors import BadRequest
+from gateway.operations import (
+    MAX_DRAIN_S,
+    Add,
+    Command,
+    Cordon,
+    Done,
+    Patch,
+    ProbeNow,
+    Remove,
+    Replace,
+    Resume,
+    Retry,
+    StartDrain,
+    Uncordon,
+)
+from gateway.workers.facts import Cause
+from gateway.workers.identity import is_worker_id
+from gateway.workers.model import Role, Secret
+from gateway.workers.registry import Entry
+
+
+def dumps(value: Any) -> str:
+    """JSON text; msgspec is several times faster than the standard library, and it holds the loop meanwhile."""
+    return msgspec.json.encode(value).decode()
+
+
+def entry_of(request: web.Request) -> Entry:
+    """The worker named in the path by id, or by a name such as `w3`. Raises BadRequest and WorkerNotFound."""
+    text = request.match_info["id"]
+    if not is_worker_id(text) and not (text[:1] == "w" and text[1:].isdigit()):
+        raise BadRequest(
+            f"id: given {text[:80]!r}, expected a worker's id (a UUID) or its name, such as w1", field="id"
+        )
+    return request.app[PARTS].registry.find(text)
+
+
+def shown(request: web.Request, entry: Entry) -> Json:
+    """The worker's JSON."""
+    parts = request.app[PARTS]
+    return worker_json(entry, parts.samples.sample(entry.worker.id), parts.mono())
+
+
+async def execute(request: web.Request, command: Command) -> Done:
+    """Give a command in the name of the API."""
+    cause = Cause("api", request.headers.get("X-Request-Id", ""))
+    return await request.app[PARTS].operations.execute(command, cause)
+
+
+async def listed(request: web.Request) -> web.Response:
+    registry = request.app[PARTS].registry
+    model = request.query.get("model")
+    entries = [e for e in registry.entries.values() if model is None or model in e.worker.models]
+    roles = [entry.worker.spec.role for entry in entries]
+    stats = {f"{role.value}_count": roles.count(role) for role in (Role.PREFILL, Role.DECODE, Role.REGULAR)}
+    body = {"workers": [shown(request, entry) for entry in entries], "total": len(entries), "stats": stats}
+    return web.json_response(body, dumps=dumps)
+
+
+async def add(request: web.Request) -> web.Response:
+    spec = worker_spec(await request.read())
+    done = await execute(request, Add(spec))
+    location = f"/workers/{done.worker.id}"
+    body = {
+        "status": "accepted",
+        "worker_id": done.worker.id,
+        "url": done.worker.url,
+        "location": location,
+        "message": "Worker addition queued for background processing",
+        "name": done.worker.name,
+    }
+    return web.json_response(body, status=202, headers={"Location": location})
+
+
+async def one(request: web.Request) -> web.Response:
+    return web.json_response(shown(request, entry_of(request)), dumps=dumps)
+
+
+def accepted(done: Done) -> web.Response:
+    """SMG's answer to a change that may go on in the background."""
+    body = {"status": "accepted", "worker_id": done.worker.id, "message": done.message, "changed": done.changed}
+    return web.json_response(body, status=202)
+
+
+async def replaced(request: web.Request) -> web.Response:
+    entry = entry_of(request)
+    return accepted(await execute(request, Replace(entry.worker.id, worker_spec(await request.read()))))
+
+
+async def patched(request: web.Request) -> web.Response:
+    entry = entry_of(request)
+    given = decoded(await request.read())
+    body = judged(PatchBody, given)
+    if not given or all(value is None for value in given.values()):
+        accepted_fields = ", ".join(PatchBody.model_fields)
+        raise BadRequest(f"nothing to change; accepted fields: {accepted_fields}")
+    if isinstance(given.get("health"), dict) and not given["health"]:
+        raise BadRequest(f"health: empty; accepted fields: {', '.join(HealthBody.model_fields)}", field="health")
+    command = Patch(
+        entry.worker.id,
+        priority=body.priority,
+        cost=body.cost,
+        labels=body.labels,
+        api_key=None if body.api_key is None else Secret(body.api_key),
+        health=body.health.override() if body.health else None,
+    )
+    return accepted(await execute(request, command))
+
+
+async def removed(request: web.Request) -> web.Response:
+    entry = entry_of(request)
+    now = request.query.get("now", "false").lower()
+    if now not in ("true", "false", "1", "0", ""):
+        raise BadRequest(f"now: given {now[:20]!r}, expected true or false", field="now")
+    timeout_s = seconds(request, "timeout_secs", MAX_DRAIN_S)
+    return accepted(await execute(request, Remove(entry.worker.id, now=now in ("true", "1"), timeout_s=timeout_s)))
+
+
+def command_handler(kind: str) -> Handler:
+    """The handler of `POST /workers/{id}/<kind>`."""
+
+    async def handle(request: web.Request) -> web.Response:
+        entry = entry_of(request)
+        given = decoded(await request.read())
+        worker_id = entry.worker.id
+        command: Command
+        match kind:
+            case "drain":
+                drain = judged(DrainBody, given)
+                command = StartDrain(worker_id, drain.timeout_secs, drain.reason)
+            case "cordon":
+                command = Cordon(worker_id, judged(ReasonBody, given).reason)
+            case _:
+                judged(NoBody, given)
+                command = _PLAIN[kind](worker_id)
+        done = await execute(request, command)
+        body = {"status": "ok", "changed": done.changed, "message": done.message, "worker": shown(request, entry)}
+        return web.json_response(body, dumps=dumps)
+
+    return handle
+
+
+_PLAIN: dict[str, type[Uncordon] | type[Resume] | type[ProbeNow] | type[Retry]] = {
+    "uncordon": Uncordon,
+    "resume": Resume,
+    "probe": ProbeNow,
+    "retry": Retry,
+}
+
+
+async def history(request: web.Request) -> web.Response:
+    """What happened to a worker: its transitions, its last probes, and its events that the journal still has."""
+    entry = entry_of(request)
+    worker = entry.worker
+    journal = request.app[PARTS].registry.journal
+    moves = [
+        {"from": plain(move.old), "to": plain(move.new), "at": timestamp(move.at), "why": move.why, "who": move.who}
+        for move in worker.transitions
+    ]
+    probes = [
+        {"at": timestamp(probe.at), "ok": probe.ok, "latency_ms": round(probe.latency_s * 1000, 2)}
+        for probe in entry.health.recent
+    ]
+    events = [event_json(event) for event in journal.after(0, journal.seq) if event.fact.worker == worker.id]
+    return web.json_response(
+        {"worker_id": worker.id, "transitions": moves, "probes": probes, "events": events}, dumps=dumps
+    )
+
+
+ROUTES = [
+    Route("GET", "/workers", listed, "All workers, in the order they were added", query=("model",)),
+    Route("POST", "/workers", add, "Add a worker", body=WorkerBody, statuses=(202, 400, 409)),
+    Route("GET", "/workers/{id}", one, "One worker", statuses=(200, 400, 404)),
+    Route("PUT", "/workers/{id}", replaced, "Replace a worker's spec", body=WorkerBody, statuses=(202, 400, 404)),
+    Route("PATCH", "/workers/{id}", patched, "Change parts of a spec", body=PatchBody, statuses=(202, 400, 404)),
+    Route(
+        "DELETE",
+        "/workers/{id}",
+        removed,
+        "Drain a worker, then remove it",
+        statuses=(202, 400, 404),
+        query=("now", "timeout_secs"),
+    ),
+    Route("GET", "/workers/{id}/history", history, "What happened to a worker", statuses=(200, 400, 404)),
+    *(
+        Route("POST", f"/workers/{{id}}/{kind}", command_handler(kind), text, body=body, statuses=(200, 400, 404, 409))
+        for kind, text, body in (
+            ("cordon", "Send no new requests to a worker", ReasonBody),
+            ("uncordon", "Send requests to a worker again", NoBody),
+            ("drain", "Send no new requests and wait for those in flight; hold the worker listed", DrainBody),
+            ("resume", "Call a drain off", NoBody),
+            ("probe", "Probe a worker now", NoBody),
+            ("retry", "Register an unhealthy or failed worker anew", NoBody),
+        )
+    ),
+]

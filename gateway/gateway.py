@@ -1,0 +1,219 @@
+"""The composition root: builds the gateway's parts, owns them, starts and stops them in order.
+
+One event loop carries traffic and runs the control loops. A worker's trouble is data; a crash of a part is
+logged, and ends the process through `crashed`, rather than leaving it to serve half-blind.
+"""
+
+import time
+import uuid
+from contextlib import AsyncExitStack
+from random import Random
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from gateway import __version__
+from gateway.api.app import ApiParts, build_app
+from gateway.operations import Add, Operations
+from gateway.proxy.fetch import Fetch
+from gateway.proxy.server import DataPlane, ProxySettings
+from gateway.settings import Settings
+from gateway.telemetry.lateness import LoopLateness
+from gateway.telemetry.logs import get_logger
+from gateway.telemetry.metrics import MetricSources, MetricsServer
+from gateway.telemetry.sampler import Sampler
+from gateway.workers import facts
+from gateway.workers.checker import HealthChecker
+from gateway.workers.deadlines import Deadlines
+from gateway.workers.discovery import Discovery
+from gateway.workers.facts import Cause, Event
+from gateway.workers.load import LoadMonitor
+from gateway.workers.model import HealthSettings, Secret, Source, WorkerId, WorkerSpec
+from gateway.workers.registry import Registry
+
+log = get_logger(__name__)
+
+ITSELF = Cause("gateway")
+COMMAND_LINE = Cause("command line")
+
+
+class Gateway:
+    """A gateway from settings. Enter it to serve; it is listening when that returns.
+
+    Raises OSError, with a message for people, if a port cannot be opened.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        rng = Random()
+        ask = Fetch()
+        self.registry = Registry(
+            wall=time.time, mono=time.monotonic, rng=rng, health_settings=health_settings(settings)
+        )
+        self.sampler = Sampler(self.registry, mono=time.monotonic)
+        self.lateness = LoopLateness()
+        self.checker = HealthChecker(
+            self.registry,
+            ask,
+            mono=time.monotonic,
+            rng=rng,
+            concurrency=settings.health_check_concurrency,
+            start_cap_s=settings.worker_startup_check_interval,
+        )
+        self.discovery = Discovery(self.registry, ask)
+        self.deadlines = Deadlines(self.registry, mono=time.monotonic, startup_s=settings.worker_startup_timeout_secs)
+        self.load_monitor = (
+            None
+            if settings.disable_load_monitoring
+            else LoadMonitor(
+                self.registry, ask, mono=time.monotonic, rng=rng, interval_s=settings.load_monitor_interval
+            )
+        )
+        self.operations = Operations(
+            self.registry, wall=time.time, drain_timeout_s=settings.drain_timeout_secs, probe_now=self._look_again
+        )
+        self.data_plane = DataPlane(self.registry, proxy_settings(settings), rng=rng, probe_now=self.checker.probe_now)
+        self._ask = ask
+        self._stack = AsyncExitStack()
+        self.stopping = False
+        self.address = ""
+        self.metrics_address: str | None = None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.registry.watch(_logged)
+            for part in (self.lateness, self.sampler, self.checker, self.discovery, self.deadlines, self.load_monitor):
+                if part is not None:
+                    await stack.enter_async_context(part)
+            await stack.enter_async_context(self.data_plane)
+            runner = await self._control_runner(stack)
+            server = runner.server
+            assert server is not None
+            settings = self.settings
+            self.address = await self.data_plane.listen(settings.host, settings.port, server)
+            if not settings.disable_prometheus:
+                metrics = MetricsServer(
+                    self._metric_sources(), settings.prometheus_host or settings.host, settings.prometheus_port
+                )
+                await stack.enter_async_context(metrics)
+                self.metrics_address = metrics.address
+            await self._add_static_workers()
+            self._stack = stack.pop_all()
+        log.info("gateway_listening", address=self.address, metrics_address=self.metrics_address, version=__version__)
+        self.registry.note("started", f"serving on {self.address}", ITSELF)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.begin_stop()
+        await self._stack.aclose()
+        log.info("gateway_stopped", address=self.address)
+
+    async def _control_runner(self, stack: AsyncExitStack) -> web.AppRunner:
+        parts = ApiParts(
+            registry=self.registry,
+            operations=self.operations,
+            ask=self._ask,
+            samples=self.sampler,
+            stopping=lambda: self.stopping,
+            mono=time.monotonic,
+            version=__version__,
+            boot=uuid.uuid4().hex[:8],
+        )
+        runner = web.AppRunner(build_app(parts), handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        return runner
+
+    def _metric_sources(self) -> MetricSources:
+        return MetricSources(
+            self.registry, self.data_plane, self.sampler, self.lateness, self.checker, self.load_monitor
+        )
+
+    async def _add_static_workers(self) -> None:
+        key = self.settings.worker_api_key
+        for url in self.settings.worker_urls:
+            spec = WorkerSpec(
+                url=url,
+                api_key=Secret(key.get_secret_value()) if key is not None else None,
+                source=Source.STATIC,
+            )
+            await self.operations.execute(Add(spec), COMMAND_LINE)
+
+    def _look_again(self, worker_id: WorkerId) -> None:
+        """An operator wants to know how a worker is now: probe it, and ask what it serves."""
+        self.checker.probe_now(worker_id)
+        if self.registry.entries[worker_id].worker.discovered:
+            self.discovery.discover_now(worker_id)
+
+    # --- numbers and the end ---
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on their way through the gateway."""
+        return self.data_plane.in_flight
+
+    def begin_stop(self) -> None:
+        """Not ready any more, and no new connections; requests in flight go on."""
+        if self.stopping:
+            return
+        self.stopping = True
+        self.registry.note("stopping", f"{self.in_flight} requests in flight", ITSELF)
+        self.data_plane.begin_stop()
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until no request is in flight; False if that took longer."""
+        return await self.data_plane.drained(timeout_s)
+
+
+def health_settings(settings: Settings) -> HealthSettings:
+    """The probe settings that hold for a worker without its own."""
+    return HealthSettings(
+        interval_s=settings.health_check_interval_secs,
+        timeout_s=settings.health_check_timeout_secs,
+        success_threshold=settings.health_success_threshold,
+        failure_threshold=settings.health_failure_threshold,
+        disabled=settings.disable_health_check,
+        endpoint=settings.health_check_endpoint,
+        failed_threshold=settings.health_failed_threshold,
+    )
+
+
+def proxy_settings(settings: Settings) -> ProxySettings:
+    """The limits of the data plane."""
+    return ProxySettings(
+        policy=settings.policy,
+        request_timeout_s=settings.request_timeout_secs,
+        connect_timeout_s=settings.connect_timeout_secs,
+        max_payload=settings.max_payload_size,
+        header_read_timeout_s=settings.header_read_timeout_secs,
+        idle_timeout_s=settings.idle_connection_timeout_secs,
+        pool_idle_s=settings.upstream_pool_idle_timeout_secs,
+        pool_max_idle=settings.upstream_pool_max_idle,
+        request_id_headers=settings.request_id_headers,
+    )
+
+
+def _logged(event: Event) -> None:
+    """Every fact is also a log line; what an operator would miss at `warn` is a warning."""
+    fact = event.fact
+    if isinstance(fact, facts.StateChanged):
+        bad = fact.new in (facts.State.UNHEALTHY, facts.State.FAILED) or fact.forced
+        tell = log.warning if bad else log.info
+        tell(
+            fact.kind,
+            worker=fact.worker,
+            old=fact.old.value,
+            new=fact.new.value,
+            why=fact.reason,
+            who=event.cause.actor,
+        )
+    elif isinstance(fact, facts.Registered):
+        log.info(fact.kind, worker=fact.worker, name=fact.name, url=fact.spec.url, who=event.cause.actor)
+    elif isinstance(fact, facts.Notice):
+        log.info(fact.kind, topic=fact.topic, text=fact.text)
+    else:
+        log.debug(fact.kind, worker=fact.worker, who=event.cause.actor)

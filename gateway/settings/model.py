@@ -1,0 +1,197 @@
+"""What can be set: names, types, defaults, bounds and explanations, once for flag, environment and file.
+
+SMG's flag names where it has one. A setting exists only if something reads it. A field's description is its
+help text; `group` and `metavar` say how it shows in `--help`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from gateway.workers.address import worker_url
+
+
+def _urls(values: tuple[str, ...]) -> tuple[str, ...]:
+    found: list[str] = []
+    for value in values:
+        url = worker_url(value)
+        if url in found:
+            raise ValueError(f"{url} is given twice")
+        found.append(url)
+    return tuple(found)
+
+
+def _path(value: str) -> str:
+    if not value.startswith("/") or any(not 32 < ord(c) < 127 for c in value):
+        raise ValueError("expected a path such as /health")
+    return value
+
+
+def _headers(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not value or not all(c.isalnum() or c in "-_" for c in value) or not value.isascii():
+            raise ValueError("expected header names such as x-request-id")
+    return tuple(value.lower() for value in values)
+
+
+def _key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text or any(not 32 < ord(c) < 127 for c in text):
+        raise ValueError("expected visible ASCII characters without spaces")
+    return value
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=604800)]
+
+
+def setting(default: Any, group: str, description: str, metavar: str | None = None) -> Any:
+    """A field with its place in `--help`."""
+    return Field(default=default, description=description, json_schema_extra={"group": group, "metavar": metavar})
+
+
+class Settings(BaseModel):
+    """Everything that can be set. Times in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    worker_urls: Annotated[tuple[str, ...], AfterValidator(_urls)] = setting(
+        (), "Workers", "Workers to register at start, as http://host:port.", "URL"
+    )
+    worker_api_key: Annotated[SecretStr, AfterValidator(_key)] | None = setting(
+        None, "Workers", "Key sent to these workers (Bearer) with requests that carry none, and with probes.", "KEY"
+    )
+    worker_startup_timeout_secs: Seconds = setting(
+        1800.0, "Workers", "How long a new worker may take to come up before it counts as failed.", "SECS"
+    )
+    worker_startup_check_interval: Seconds = setting(
+        30.0,
+        "Workers",
+        "Longest pause between probes of a worker that is coming up. They start a second apart.",
+        "SECS",
+    )
+    drain_timeout_secs: Annotated[float, Field(ge=0, le=604800)] = setting(
+        300.0, "Workers", "How long a worker that is removed may go on with its requests in flight.", "SECS"
+    )
+
+    host: str = setting("0.0.0.0", "Serving", "Address to serve on.", "HOST")
+    port: Port = setting(
+        30000, "Serving", "Port to serve on, data plane and control API alike; 0: any free one.", "PORT"
+    )
+    policy: Literal["random", "round_robin", "power_of_two"] = setting(
+        "power_of_two", "Serving", "How a worker is chosen for a request."
+    )
+    request_timeout_secs: Seconds = setting(1800.0, "Serving", "Longest time for a whole request.", "SECS")
+    connect_timeout_secs: Seconds = setting(10.0, "Serving", "Longest time for connecting to a worker.", "SECS")
+    max_payload_size: Annotated[int, Field(ge=1024, le=1 << 40)] = setting(
+        512 * 1024 * 1024, "Serving", "Largest request body.", "BYTES"
+    )
+    header_read_timeout_secs: Seconds = setting(
+        30.0, "Serving", "How long a client may take to send the head of a request.", "SECS"
+    )
+    idle_connection_timeout_secs: Seconds = setting(
+        90.0, "Serving", "How long a client's connection may stay open without a request.", "SECS"
+    )
+    upstream_pool_idle_timeout_secs: Seconds = setting(
+        3.0,
+        "Serving",
+        "How long an unused connection to a worker is kept. Shorter than the 5 s after which uvicorn closes it.",
+        "SECS",
+    )
+    upstream_pool_max_idle: Annotated[int, Field(ge=0, le=100000)] = setting(
+        64, "Serving", "Unused connections kept per worker; 0: none.", "N"
+    )
+    request_id_headers: Annotated[tuple[str, ...], AfterValidator(_headers)] = setting(
+        ("x-request-id", "x-correlation-id", "x-trace-id", "request-id"),
+        "Serving",
+        "Request headers that may carry the client's request id, best first.",
+        "NAME",
+    )
+    shutdown_grace_period_secs: Annotated[float, Field(ge=0, le=86400)] = setting(
+        180.0, "Serving", "How long requests in flight may go on after SIGTERM.", "SECS"
+    )
+
+    health_check_interval_secs: Annotated[float, Field(ge=0.1, le=86400)] = setting(
+        30.0, "Health checks", "Pause between probes of a ready worker.", "SECS"
+    )
+    health_check_timeout_secs: Annotated[float, Field(ge=0.1, le=3600)] = setting(
+        10.0, "Health checks", "How long a probe may take.", "SECS"
+    )
+    health_success_threshold: Annotated[int, Field(ge=1, le=1000)] = setting(
+        2, "Health checks", "Good probes in a row that make a worker healthy.", "N"
+    )
+    health_failure_threshold: Annotated[int, Field(ge=1, le=1000)] = setting(
+        3,
+        "Health checks",
+        "Bad probes in a row that make a worker unhealthy. After a request could not reach it, one is enough.",
+        "N",
+    )
+    health_failed_threshold: Annotated[int, Field(ge=0, le=100000)] = setting(
+        0, "Health checks", "Bad probes in a row that turn unhealthy into failed; 0: never.", "N"
+    )
+    health_check_endpoint: Annotated[str, AfterValidator(_path)] = setting(
+        "/health", "Health checks", "Path that is probed; any 2xx is good.", "PATH"
+    )
+    health_check_concurrency: Annotated[int, Field(ge=1, le=10000)] = setting(
+        128, "Health checks", "Probes under way at once.", "N"
+    )
+    disable_health_check: bool = setting(False, "Health checks", "Never probe; take every worker as healthy.")
+
+    load_monitor_interval: Annotated[float, Field(ge=1, le=86400)] = setting(
+        10.0, "Load", "Pause between polls of an engine's queue depth and KV usage.", "SECS"
+    )
+    disable_load_monitoring: bool = setting(False, "Load", "Never poll engines for their load.")
+
+    prometheus_port: Port = setting(29000, "Metrics and logs", "Port of GET /metrics; 0: any free one.", "PORT")
+    prometheus_host: str | None = setting(
+        None, "Metrics and logs", "Address of GET /metrics (default: --host).", "HOST"
+    )
+    disable_prometheus: bool = setting(False, "Metrics and logs", "Serve no metrics.")
+    log_level: Literal["debug", "info", "warn", "error"] = setting(
+        "info", "Metrics and logs", "Least level that is logged."
+    )
+    log_json: bool = setting(
+        False, "Metrics and logs", "Log as JSON lines (always so where the log is not a terminal)."
+    )
+    log_dir: Path | None = setting(
+        None, "Metrics and logs", "Also log to smg-console.log here: 5 files of 10 MB in turn.", "DIR"
+    )
+
+    no_ui: bool = setting(False, "Console", "Serve without the console.")
+    theme: str | None = setting(None, "Console", "Colour theme of the console.", "NAME")
+    ascii: bool = setting(False, "Console", "Draw with ASCII characters only.")
+    read_only: bool = setting(False, "Console", "Show everything, change nothing.")
+
+    def conflict(self, given: frozenset[str]) -> str | None:
+        """Why these settings cannot hold together, or None. `given` are the fields that were set somewhere."""
+        if self.port and self.port == self.prometheus_port and not self.disable_prometheus:
+            return f"--port and --prometheus-port are both {self.port}; give them different ports"
+        if self.no_ui:
+            for name in ("theme", "ascii", "read_only"):
+                if name in given and getattr(self, name):
+                    return f"{flag(name)} is for the console, which --no-ui switches off; give one of the two"
+        if self.disable_prometheus:
+            for name in ("prometheus_port", "prometheus_host"):
+                if name in given:
+                    return f"{flag(name)} has no effect with --disable-prometheus; give one of the two"
+        if self.disable_health_check and self.health_failed_threshold:
+            return "--health-failed-threshold has no effect with --disable-health-check; give one of the two"
+        if self.worker_startup_check_interval > self.worker_startup_timeout_secs:
+            return (
+                f"--worker-startup-check-interval ({self.worker_startup_check_interval:g}) is longer than "
+                f"--worker-startup-timeout-secs ({self.worker_startup_timeout_secs:g})"
+            )
+        if self.worker_api_key is not None and not self.worker_urls:
+            return "--worker-api-key is for the workers of --worker-urls, and there are none"
+        return None
+
+
+def flag(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def environment_name(name: str) -> str:
+    """The environment variable of a field."""
+    return "SMG_CONSOLE_" + name.upper()

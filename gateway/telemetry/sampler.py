@@ -1,0 +1,171 @@
+"""The sampler: once a second it turns meters into rates, percentiles and history, for everybody at once.
+
+Works in slices that yield to the loop. An idle worker costs a comparison a second and no history.
+"""
+
+import asyncio
+from array import array
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from gateway.tasks import Scope, supervise
+from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.workers.latency import Percentiles, percentiles
+from gateway.workers.model import WorkerId
+from gateway.workers.registry import Entry, Registry
+
+PERIOD_S = 1.0
+SLICE = 20
+RATE_OVER = 3
+"""Samples a rate is taken over."""
+STALE_AFTER = 70
+"""Samples without a request after which an idle worker's window is surely empty."""
+
+IDLE = WorkerSample()
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSample:
+    """The fleet as of the last sample."""
+
+    requests_per_s: float = 0.0
+    errors_per_s: float = 0.0
+    in_flight: int = 0
+    response: Percentiles = Percentiles()  # noqa: RUF009 - frozen
+
+
+class _Tracked:
+    """What the sampler keeps of one worker."""
+
+    __slots__ = ("counts", "idle_for", "minute", "sample", "series")
+
+    def __init__(self) -> None:
+        self.counts: deque[tuple[float, int, int]] = deque(maxlen=RATE_OVER + 1)
+        """(time, ended, errors) of the last samples."""
+        self.minute: deque[tuple[int, int]] = deque(maxlen=60)
+        self.sample = IDLE
+        self.series: Series | None = None
+        self.idle_for = STALE_AFTER
+
+
+class Sampler:
+    """Samples the registry's workers while entered. `mono` is the clock that meters use."""
+
+    def __init__(self, registry: Registry, *, mono: Callable[[], float]) -> None:
+        self._registry = registry
+        self._mono = mono
+        self._tracked: dict[WorkerId, _Tracked] = {}
+        self._fleet_series = Series()
+        self._scope = Scope("sampler")
+        self.fleet = FleetSample()
+        self.taken = 0
+
+    async def __aenter__(self) -> Self:
+        self._scope.spawn(supervise("sampler", self._run), name="sample")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._scope.close()
+
+    def sample(self, worker_id: WorkerId) -> WorkerSample:
+        """The worker's last sample."""
+        tracked = self._tracked.get(worker_id)
+        return tracked.sample if tracked is not None else IDLE
+
+    def series(self, worker_id: WorkerId | None = None) -> Series | None:
+        """The history of the fleet (None) or of a worker; None for one that never had a request."""
+        if worker_id is None:
+            return self._fleet_series
+        tracked = self._tracked.get(worker_id)
+        return tracked.series if tracked is not None else None
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + PERIOD_S, loop.time())
+            await asyncio.sleep(due - loop.time())
+            await self.take()
+
+    async def take(self) -> None:
+        """Take one sample of everything."""
+        now = self._mono()
+        buckets: list[array[int]] = []
+        requests = errors = 0.0
+        in_flight = 0
+        for number, entry in enumerate(list(self._registry.entries.values())):
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            in_flight += entry.meters.in_flight
+            sample = self._take_one(entry, now, buckets)
+            requests += sample.requests_per_s
+            errors += sample.errors_per_s
+        for gone in self._tracked.keys() - self._registry.entries.keys():
+            del self._tracked[gone]
+        response = percentiles(buckets) if buckets else Percentiles()
+        self.fleet = FleetSample(requests, errors, in_flight, response)
+        self._fleet_series.append(
+            {
+                Measure.REQUESTS: requests,
+                Measure.ERRORS: errors,
+                Measure.IN_FLIGHT: in_flight,
+                Measure.P50: _or_nan(response.p50),
+                Measure.P99: _or_nan(response.p99),
+            }
+        )
+        self.taken += 1
+
+    def _take_one(self, entry: Entry, now: float, buckets: "list[array[int]]") -> WorkerSample:
+        meters = entry.meters
+        tracked = self._tracked.get(entry.worker.id)
+        if tracked is None:
+            tracked = self._tracked[entry.worker.id] = _Tracked()
+        ended = meters.ok + meters.errors
+        if not meters.requests:
+            return IDLE
+        before = tracked.counts[-1] if tracked.counts else (now, 0, 0)
+        busy = bool(meters.in_flight) or (ended, meters.errors) != before[1:]
+        tracked.idle_for = 0 if busy else tracked.idle_for + 1
+        if tracked.series is None:
+            tracked.series = Series()
+        tracked.counts.append((now, ended, meters.errors))
+        if tracked.idle_for < STALE_AFTER:
+            slices = meters.response.counts(now)
+            buckets += slices
+            tracked.sample = self._sample(tracked, entry, now, percentiles(slices))
+        sample = tracked.sample
+        tracked.series.append(
+            {
+                Measure.REQUESTS: sample.requests_per_s,
+                Measure.ERRORS: sample.errors_per_s,
+                Measure.IN_FLIGHT: meters.in_flight,
+                Measure.P50: _or_nan(sample.response.p50),
+                Measure.P99: _or_nan(sample.response.p99),
+                Measure.TTFT: _or_nan(sample.ttft.p50),
+            }
+        )
+        return sample
+
+    def _sample(self, tracked: _Tracked, entry: Entry, now: float, response: Percentiles) -> WorkerSample:
+        first, last = tracked.counts[0], tracked.counts[-1]
+        over_s = max(last[0] - first[0], PERIOD_S)
+        tracked.minute.append(last[1:])
+        ended = last[1] - tracked.minute[0][0]
+        failed = last[2] - tracked.minute[0][1]
+        return WorkerSample(
+            requests_per_s=(last[1] - first[1]) / over_s,
+            errors_per_s=(last[2] - first[2]) / over_s,
+            error_rate=failed / ended if ended else None,
+            response=response,
+            ttft=entry.meters.ttft.percentiles(now),
+        )
+
+
+def _or_nan(value: float | None) -> float:
+    return NAN if value is None else value

@@ -1,0 +1,114 @@
+"""Run the gateway, with its console or headless: the process, its loop, its signals and its exit code.
+
+Exit codes: 0 after a wanted end, 1 when something broke (the last line or the log says what). What the gateway
+does is `gateway.gateway`'s, what the screen shows is `app`'s.
+"""
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from gateway.gateway import Gateway
+from gateway.settings.load import Loaded
+from gateway.tasks import Crashes, first_of
+from gateway.telemetry.logs import LogRing, configure, get_logger
+
+log = get_logger(__name__)
+
+QUIT_GRACE_S = 2.0
+"""How long answers may go on after an operator confirmed quitting with requests in flight."""
+
+Beside = Callable[[Gateway], AbstractAsyncContextManager[object]]
+"""What runs beside a gateway, such as a demo's traffic."""
+
+
+def alone(gateway: Gateway) -> AbstractAsyncContextManager[object]:
+    """Nothing runs beside it."""
+    return nullcontext()
+
+
+def run(loaded: Loaded) -> int:
+    """The main job: serve until told to stop."""
+    return run_in_loop(loaded, lambda ring: serve(loaded, ring))
+
+
+def run_in_loop(loaded: Loaded, main: Callable[[LogRing], Coroutine[Any, Any, int]]) -> int:
+    """Run to the end on a fresh loop. What could not be opened becomes one line and exit code 1."""
+    settings = loaded.settings
+    try:
+        ring = configure(
+            level=settings.log_level,
+            as_json=settings.log_json,
+            directory=settings.log_dir,
+            console=not settings.no_ui,
+        )
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(main(ring))
+    except OSError as error:
+        print(f"smg-console: {error}", file=sys.stderr)  # noqa: T201 - the terminal is ours again, or still
+        return 1
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where it is installed (it halves the cost of a proxied request), else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:  # Windows, PyPy
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def serve(loaded: Loaded, ring: LogRing, beside: Beside = alone) -> int:
+    """Serve with the console, or headless."""
+    async with Gateway(loaded.settings) as gateway, beside(gateway):
+        settle_memory()
+        if loaded.settings.no_ui:
+            return await until_stopped(gateway)
+        return await until_quit(gateway, ring)
+
+
+async def until_stopped(gateway: Gateway) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP, then let requests in flight finish; a second signal ends at once."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
+    await first_of(stop.wait(), Crashes.wait())
+    if not stop.is_set():
+        return 1
+    log.info("gateway_stopping", in_flight=gateway.in_flight)
+    gateway.begin_stop()
+    await first_of(gateway.drained(gateway.settings.shutdown_grace_period_secs), hurry.wait())
+    return 0
+
+
+async def until_quit(gateway: Gateway, ring: LogRing) -> int:
+    """Serve while the console is open."""
+    from smg_console.app import ConsoleApp
+    from smg_console.local import LocalPlane
+
+    settings = gateway.settings
+    plane = LocalPlane.of(gateway, read_only=settings.read_only)
+    app = ConsoleApp(plane, theme=settings.theme, ascii_only=settings.ascii, log=ring)
+    on_signals(app.exit)
+    await first_of(app.run_async(), Crashes.wait())
+    gateway.begin_stop()
+    await gateway.drained(QUIT_GRACE_S)
+    # Textual swallows a crash inside the app and tells it by its return code alone.
+    return app.return_code or 0
+
+
+def on_signals(stop: Callable[[], object]) -> None:
+    """Call `stop` on SIGTERM and SIGINT, and on SIGHUP where there is one."""
+    loop = asyncio.get_running_loop()
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        if (number := getattr(signal, name, None)) is not None:
+            loop.add_signal_handler(number, stop)
+
+
+def settle_memory() -> None:
+    """What was imported and built so far lives as long as the process: no collection need look at it again."""
+    gc.collect()
+    gc.freeze()
