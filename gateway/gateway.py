@@ -11,11 +11,10 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from aiohttp import web
-
 from gateway import __version__
 from gateway.api.app import ApiParts, build_app
 from gateway.operations import Add, Operations
+from gateway.proxy.control import ControlApp
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.server import DataPlane, ProxySettings
 from gateway.settings import Settings
@@ -29,7 +28,7 @@ from gateway.workers.deadlines import Deadlines
 from gateway.workers.discovery import Discovery
 from gateway.workers.facts import Cause, Event
 from gateway.workers.load import LoadMonitor
-from gateway.workers.model import HealthSettings, Secret, Source, WorkerId, WorkerSpec
+from gateway.workers.model import HealthSettings, Secret, Source, State, WorkerId, WorkerSpec
 from gateway.workers.registry import Registry
 
 log = get_logger(__name__)
@@ -47,8 +46,9 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started_at = time.time()
+        self.stopping = False
         rng = Random()
-        ask = Fetch()
+        ask = self._ask = Fetch(proxy_settings(settings))
         self.registry = Registry(
             wall=time.time, mono=time.monotonic, rng=rng, health_settings=health_settings(settings)
         )
@@ -74,10 +74,16 @@ class Gateway:
         self.operations = Operations(
             self.registry, wall=time.time, drain_timeout_s=settings.drain_timeout_secs, probe_now=self._look_again
         )
-        self.data_plane = DataPlane(self.registry, proxy_settings(settings), rng=rng, probe_now=self.checker.probe_now)
-        self._ask = ask
+        self.control = ControlApp(build_app(self._api_parts()))
+        self.data_plane = DataPlane(
+            self.registry,
+            policy=settings.policy,
+            settings=proxy_settings(settings),
+            control=self.control,
+            probe_now=self.checker.probe_now,
+            rng=rng,
+        )
         self._stack = AsyncExitStack()
-        self.stopping = False
         self.address = ""
         self.metrics_address: str | None = None
 
@@ -87,18 +93,16 @@ class Gateway:
             for part in (self.lateness, self.sampler, self.checker, self.discovery, self.deadlines, self.load_monitor):
                 if part is not None:
                     await stack.enter_async_context(part)
+            await stack.enter_async_context(self.control)
             await stack.enter_async_context(self.data_plane)
-            runner = await self._control_runner(stack)
-            server = runner.server
-            assert server is not None
             settings = self.settings
-            self.address = await self.data_plane.listen(settings.host, settings.port, server)
+            bound = await self.data_plane.start(settings.host, settings.port)
+            self.address = url_of(bound.host, bound.port)
             if not settings.disable_prometheus:
-                metrics = MetricsServer(
-                    self._metric_sources(), settings.prometheus_host or settings.host, settings.prometheus_port
-                )
+                host = settings.prometheus_host or settings.host
+                metrics = MetricsServer(self._metric_sources(), host, settings.prometheus_port)
                 await stack.enter_async_context(metrics)
-                self.metrics_address = metrics.address
+                self.metrics_address = url_of(host, metrics.port)
             await self._add_static_workers()
             self._stack = stack.pop_all()
         log.info("gateway_listening", address=self.address, metrics_address=self.metrics_address, version=__version__)
@@ -112,8 +116,8 @@ class Gateway:
         await self._stack.aclose()
         log.info("gateway_stopped", address=self.address)
 
-    async def _control_runner(self, stack: AsyncExitStack) -> web.AppRunner:
-        parts = ApiParts(
+    def _api_parts(self) -> ApiParts:
+        return ApiParts(
             registry=self.registry,
             operations=self.operations,
             ask=self._ask,
@@ -123,10 +127,6 @@ class Gateway:
             version=__version__,
             boot=uuid.uuid4().hex[:8],
         )
-        runner = web.AppRunner(build_app(parts), handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        return runner
 
     def _metric_sources(self) -> MetricSources:
         return MetricSources(
@@ -169,6 +169,12 @@ class Gateway:
         return await self.data_plane.drained(timeout_s)
 
 
+def url_of(host: str, port: int) -> str:
+    """The URL under which this machine reaches a bound address; for `any` address that is loopback."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+
+
 def health_settings(settings: Settings) -> HealthSettings:
     """The probe settings that hold for a worker without its own."""
     return HealthSettings(
@@ -185,14 +191,13 @@ def health_settings(settings: Settings) -> HealthSettings:
 def proxy_settings(settings: Settings) -> ProxySettings:
     """The limits of the data plane."""
     return ProxySettings(
-        policy=settings.policy,
-        request_timeout_s=settings.request_timeout_secs,
-        connect_timeout_s=settings.connect_timeout_secs,
-        max_payload=settings.max_payload_size,
+        max_payload_bytes=settings.max_payload_size,
         header_read_timeout_s=settings.header_read_timeout_secs,
         idle_timeout_s=settings.idle_connection_timeout_secs,
-        pool_idle_s=settings.upstream_pool_idle_timeout_secs,
+        request_timeout_s=settings.request_timeout_secs,
+        connect_timeout_s=settings.connect_timeout_secs,
         pool_max_idle=settings.upstream_pool_max_idle,
+        pool_idle_timeout_s=settings.upstream_pool_idle_timeout_secs,
         request_id_headers=settings.request_id_headers,
     )
 
@@ -201,7 +206,7 @@ def _logged(event: Event) -> None:
     """Every fact is also a log line; what an operator would miss at `warn` is a warning."""
     fact = event.fact
     if isinstance(fact, facts.StateChanged):
-        bad = fact.new in (facts.State.UNHEALTHY, facts.State.FAILED) or fact.forced
+        bad = fact.new in (State.UNHEALTHY, State.FAILED) or fact.forced
         tell = log.warning if bad else log.info
         tell(
             fact.kind,

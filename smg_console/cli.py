@@ -86,7 +86,9 @@ def _run(words: list[str]) -> int:
         return 0
     if options.pop("version", False):
         return main(["--version"])
-    demo_options = {demo.name: _demo_value(demo, options) for demo in _DEMO_FLAGS} if command == "demo" else {}
+    demo_options: dict[str, Any] = (
+        {demo.name: _demo_value(demo, options) for demo in _DEMO_FLAGS} if command == "demo" else {}
+    )
     if command == "demo" and options.get("worker_urls"):
         raise UsageError("--worker-urls: demo starts workers of its own; leave one of the two out")
     if not _terminal() and not options.get("no_ui"):
@@ -109,7 +111,7 @@ def _demo_value(demo: _Demo, options: dict[str, Any]) -> float:
 
     text = options.pop(demo.name, None)
     if text is None:
-        return demo.kind(demo.default)
+        return demo.default if demo.kind is float else int(demo.default)
     try:
         value: float = demo.kind(text)
     except ValueError:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.gateway import Gateway
 from gateway.settings.load import Loaded
-from gateway.tasks import Crashes, first_of
+from gateway.tasks import first_of
 from gateway.telemetry.logs import LogRing, configure, get_logger
 
 log = get_logger(__name__)
@@ -75,9 +75,7 @@ async def until_stopped(gateway: Gateway) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then let requests in flight finish; a second signal ends at once."""
     stop, hurry = asyncio.Event(), asyncio.Event()
     on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
-    await first_of(stop.wait(), Crashes.wait())
-    if not stop.is_set():
-        return 1
+    await stop.wait()
     log.info("gateway_stopping", in_flight=gateway.in_flight)
     gateway.begin_stop()
     await first_of(gateway.drained(gateway.settings.shutdown_grace_period_secs), hurry.wait())
@@ -93,7 +91,7 @@ async def until_quit(gateway: Gateway, ring: LogRing) -> int:
     plane = LocalPlane.of(gateway, read_only=settings.read_only)
     app = ConsoleApp(plane, theme=settings.theme, ascii_only=settings.ascii, log=ring)
     on_signals(app.exit)
-    await first_of(app.run_async(), Crashes.wait())
+    await app.run_async()
     gateway.begin_stop()
     await gateway.drained(QUIT_GRACE_S)
     # Textual swallows a crash inside the app and tells it by its return code alone.

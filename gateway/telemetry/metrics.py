@@ -64,23 +64,21 @@ class GatewayCollector:
         yield from self._gateway()
 
     def _traffic(self) -> Iterator[Metric]:
-        traffic = self._sources.data_plane.traffic
-        requests = CounterMetricFamily("smg_http_requests", "Ended data-plane requests", labels=["method", "path"])
-        for route, count in traffic.requests.items():
-            requests.add_metric(["POST", route.decode("latin-1")], count)
-        yield requests
+        tally = self._sources.data_plane.tally
         responses = CounterMetricFamily(
-            "smg_http_responses", "Data-plane answers; status 0: the client left first", labels=["path", "status_code"]
+            "smg_http_responses", "Answers by route and status class", labels=["path", "status_code"]
         )
-        for (route, status), count in traffic.responses.items():
-            responses.add_metric([route.decode("latin-1"), str(status)], count)
+        for (route, status), count in tally.answered.items():
+            responses.add_metric([route, f"{status}xx"], count)
         yield responses
-        errors = CounterMetricFamily(
-            "smg_router_request_errors", "Answers of the gateway's own with an error", labels=["endpoint", "error_type"]
-        )
-        for (route, code), count in traffic.errors.items():
-            errors.add_metric([route.decode("latin-1"), code], count)
+        errors = CounterMetricFamily("smg_router_request_errors", "The gateway's own errors", labels=["error_type"])
+        for code, count in tally.refused.items():
+            errors.add_metric([code], count)
         yield errors
+        yield CounterMetricFamily(
+            "smg_http_client_left", "Requests whose client left before the answer was complete", tally.client_left
+        )
+        yield GaugeMetricFamily("smg_http_requests_active", "Requests in flight", self._sources.data_plane.in_flight)
         yield GaugeMetricFamily(
             "smg_http_connections_active", "Open client connections", self._sources.data_plane.connections
         )
@@ -187,7 +185,7 @@ class MetricsServer:
         self._registry.register(GatewayCollector(sources))
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
-        self.address = ""
+        self.port = port
 
     async def __aenter__(self) -> Self:
         app = web.Application()

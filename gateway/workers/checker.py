@@ -7,6 +7,7 @@ It only observes: results go to the registry with the revision they were asked f
 import asyncio
 import heapq
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ from gateway.tasks import Scope, supervise
 from gateway.workers import facts
 from gateway.workers.ask import Ask, Unreachable
 from gateway.workers.facts import Cause, Event
-from gateway.workers.health import ProbeResult, next_probe_in
+from gateway.workers.health import QUICK_S, ProbeResult, next_probe_in
 from gateway.workers.model import Health, Worker, WorkerId
 from gateway.workers.registry import Entry, Registry
 
@@ -144,11 +145,15 @@ class HealthChecker:
                 continue  # an outdated place in the heap
             self._running += 1
             schedule.task = self._scope.spawn(self._probe(entry, schedule), name=f"probe {entry.worker.name}")
-            schedule.task.add_done_callback(self._probe_over)
+            schedule.task.add_done_callback(partial(self._probe_over, worker_id, schedule))
 
-    def _probe_over(self, task: "asyncio.Task[None]") -> None:
+    def _probe_over(self, worker_id: WorkerId, schedule: _Schedule, task: "asyncio.Task[None]") -> None:
         self._running -= 1
         self._changed.set()
+        if schedule.task is task:  # it crashed before it could plan the next one; the scope has logged why
+            schedule.task = None
+            if self._schedules.get(worker_id) is schedule:
+                self._set_due(worker_id, schedule, self._mono() + QUICK_S)
 
     async def _probe(self, entry: Entry, schedule: _Schedule) -> None:
         worker = entry.worker

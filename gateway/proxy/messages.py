@@ -1,0 +1,129 @@
+"""HTTP/1.1 heads as the proxy handles them: what a request is, which headers end here, how heads are written.
+
+Pure. Bodies pass as bytes; framing (Content-Length, chunked) is made anew on each side, so that what one
+side said about the connection never reaches the other (RFC 9110 section 7.6.1). All other headers pass, in
+both directions, cookies included: unlike SMG, which forwards a list of request headers, since engines read
+headers of their own and a list here would have to know them all. Names are written in lower case.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Protocol
+
+Headers = list[tuple[bytes, bytes]]
+"""Names in lower case, in the order they came; repeated names stay repeated."""
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_REQUEST_MADE_HERE = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"http2-settings", b"x-request-id"}
+_ANSWER_MADE_HERE = HOP_BY_HOP | {b"content-length", b"x-request-id", b"x-smg-routed-worker-id"}
+_NAMES_NOTHING = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
+
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class BodyTaker(Protocol):
+    """Takes a request's body piece by piece."""
+
+    def on_upload(self, data: bytes) -> None: ...
+
+    def on_upload_end(self) -> None: ...
+
+    def upload_broken(self, status: int, code: str, message: str) -> None:
+        """The rest will not come: it is not HTTP, too large, or too slow."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A request of a client. `route` is the path without its query; `fields` the headers by name, the last of
+    repeated ones."""
+
+    method: bytes
+    target: bytes
+    route: bytes
+    headers: Headers
+    fields: dict[bytes, bytes]
+    keep_alive: bool
+    http10: bool = False
+    length: int | None = 0
+    """Announced length of the body; None where it comes in chunks."""
+    request_id: bytes = b""
+    body: bytes = b""
+    """The whole body, for requests that are held until it is there."""
+    parts: list[bytes] = field(default_factory=list)
+    """Pieces of the body that nobody has taken yet."""
+    size: int = 0
+    """Bytes of the body that came so far."""
+    complete: bool = False
+    wants_continue: bool = False
+    taker: "BodyTaker | None" = None
+    """Who gets the rest of the body as it comes; None: it is kept in `parts`."""
+
+
+def _ending(made_here: frozenset[bytes], connection: bytes | None, headers: Headers) -> frozenset[bytes]:
+    """The names that do not pass: our own and those that a Connection header declares to belong to it."""
+    if connection is None or connection in _NAMES_NOTHING:
+        return made_here
+    named = [value for name, value in headers if name == b"connection"]
+    return made_here | {token.strip().lower() for value in named for token in value.split(b",")}
+
+
+def request_head(request: Request, host: bytes, authorization: bytes | None = None) -> bytes:
+    """The head to send to a worker or to the control API, blank line included.
+
+    `authorization` is used where the client sent none: the caller's own wins, as in SMG.
+    """
+    ending = _ending(_REQUEST_MADE_HERE, request.fields.get(b"connection"), request.headers)
+    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, host)]
+    lines += [b"%b: %b\r\n" % pair for pair in request.headers if pair[0] not in ending]
+    if authorization is not None and b"authorization" not in request.fields:
+        lines.append(b"authorization: %b\r\n" % authorization)
+    if request.length is None:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    elif request.length or request.method in (b"POST", b"PUT", b"PATCH"):
+        lines.append(b"content-length: %d\r\n" % request.length)
+    lines.append(b"x-request-id: %b\r\n\r\n" % request.request_id)
+    return b"".join(lines)
+
+
+def answer_head(status: int, reason: bytes, headers: Headers, own: bytes) -> bytes:
+    """The head of a worker's answer as the client gets it: its end-to-end headers, and `own` lines."""
+    connection = next((value for name, value in headers if name == b"connection"), None)
+    ending = _ending(_ANSWER_MADE_HERE, connection, headers)
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+    lines += [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in ending]
+    lines.append(own)
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def response_head(status: int, reason: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A status line and headers, blank line included."""
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason or REASONS.get(status, b"Unknown"))]
+    lines += [b"%b: %b\r\n" % pair for pair in headers]
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def bodiless(status: int, method: bytes) -> bool:
+    """Whether an answer has no body whatever its headers say (RFC 9112 section 6.3)."""
+    return method == b"HEAD" or status in (204, 304) or 100 <= status < 200
+
+
+def chunk(data: bytes) -> bytes:
+    """The data as one chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -1,0 +1,187 @@
+"""Bytes of a client to requests, in order. No sockets and no waiting: it is fed, and fills a queue.
+
+llhttp does the reading, in its strict mode; heads, bodies and the overhead of chunks are bounded here. A
+request stands in the queue from the end of its head on; its body is kept with it until somebody takes it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import httptools
+
+from gateway.proxy.intake import Refused, body_too_large, checked_head, head_too_large, malformed
+from gateway.proxy.messages import Headers, Request
+from gateway.proxy.settings import ProxySettings
+
+CHUNK_OVERHEAD = 16
+CHUNK_SLACK = 1024 * 1024
+"""A chunked body may take up to OVERHEAD bytes on the wire per byte, beyond the slack."""
+REQUEST_WEIGHT = 512
+"""What a queued request counts in `queued_bytes` beside its body."""
+
+
+class RequestReader:
+    """Reads one connection. `refused` is set once, after which it reads no more."""
+
+    __slots__ = (
+        "_final",
+        "_head_fed",
+        "_head_size",
+        "_headers",
+        "_mono",
+        "_parser",
+        "_settings",
+        "_steps",
+        "_target",
+        "_wire",
+        "head_began",
+        "in_head",
+        "incoming",
+        "queue",
+        "queued_bytes",
+        "refused",
+    )
+
+    def __init__(self, settings: ProxySettings, mono: Callable[[], float]) -> None:
+        self._settings = settings
+        self._mono = mono
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: Headers = []
+        self._head_size = 0
+        self._head_fed = 0
+        self._wire = 0
+        self._steps = 0
+        self._final = False
+        self.queue: deque[Request] = deque()
+        """Requests that wait for their turn; the last one's body may still be coming."""
+        self.queued_bytes = 0
+        self.incoming: Request | None = None
+        """The request whose body is being read, in the queue or already under way."""
+        self.in_head = False
+        self.head_began = 0.0
+        """Monotonic time of the first byte of the present head."""
+        self.refused: Refused | None = None
+        """What to answer after everything in the queue, before closing."""
+
+    def feed(self, data: bytes) -> None:
+        """Read on."""
+        if self._parser is None:
+            return
+        steps = self._steps
+        self._parse(data)
+        fed = len(data) if steps == self._steps else 0  # else a head or body began or ended within this piece
+        incoming = self.incoming
+        if incoming is None:
+            self._head_fed = self._head_fed + fed if fed else 0
+            if self._head_fed > self._settings.max_head_bytes:
+                self.refuse(head_too_large(self._settings.max_head_bytes))
+        elif incoming.length is None:
+            self._wire += fed
+            if self._wire > CHUNK_SLACK + CHUNK_OVERHEAD * incoming.size:
+                self.refuse(malformed("its chunks are mostly overhead"))
+
+    def take(self) -> Request:
+        """The first of the queue, to be answered now. What comes of its body from now on goes to its `taker`."""
+        request = self.queue.popleft()
+        self.queued_bytes -= REQUEST_WEIGHT + request.size
+        return request
+
+    def refuse(self, refused: Refused) -> None:
+        """Read no more; a request whose body is unfinished is broken off."""
+        self.stop()
+        incoming, self.incoming = self.incoming, None
+        if incoming is None and self._final:
+            return  # bytes after a request that announced itself as the last are nobody's
+        if incoming is not None and incoming.taker is not None:
+            incoming.taker.upload_broken(refused.status, refused.code, refused.message)
+            return
+        if incoming is not None:
+            self.queue.pop()
+        self.refused = refused
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._parser = None
+        self.in_head = False
+
+    def _parse(self, data: bytes) -> None:
+        parser = self._parser
+        while parser is not None:
+            try:
+                parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:  # offered by the client, declined here: go on as before
+                data = data[upgrade.args[0] :]
+                parser = self._parser = httptools.HttpRequestParser(self) if self._parser is not None else None
+                if data:
+                    continue
+            except httptools.HttpParserCallbackError as error:
+                if not isinstance(error.__context__, Refused):
+                    raise
+                self.refuse(error.__context__)
+            except httptools.HttpParserError as error:
+                self.refuse(malformed(str(error)))
+            return
+
+    # --- httptools callbacks, from within feed_data ---
+
+    def on_message_begin(self) -> None:
+        self.in_head = True
+        self._steps += 1
+        self.head_began = self._mono()
+        self._target = b""
+        self._headers = []
+        self._head_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        if self.in_head:  # else a trailer, which ends here
+            self._headers.append((name.lower(), value))
+
+    def _count(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > self._settings.max_head_bytes:
+            raise head_too_large(self._settings.max_head_bytes)
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        self.in_head = False
+        self._steps += 1
+        self._wire = 0
+        request = checked_head(
+            parser.get_method(),
+            self._target,
+            parser.get_http_version(),
+            self._headers,
+            keep_alive=parser.should_keep_alive(),
+            most=self._settings.max_payload_bytes,
+        )
+        self._final = not request.keep_alive
+        self.incoming = request
+        self.queue.append(request)
+        self.queued_bytes += REQUEST_WEIGHT
+
+    def on_body(self, data: bytes) -> None:
+        request = self.incoming
+        assert request is not None
+        request.size += len(data)
+        if request.size > self._settings.max_payload_bytes:
+            raise body_too_large(self._settings.max_payload_bytes)
+        if request.taker is not None:
+            request.taker.on_upload(data)
+        else:
+            request.parts.append(data)
+            self.queued_bytes += len(data)
+
+    def on_message_complete(self) -> None:
+        self._steps += 1
+        request, self.incoming = self.incoming, None
+        if request is not None:
+            request.complete = True
+            if request.taker is not None:
+                request.taker.on_upload_end()

@@ -1,0 +1,55 @@
+"""What all exchanges of a data plane share: the fleet, the policy, the pools, the clock, and the counters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+from gateway.proxy.pool import Dial
+from gateway.proxy.settings import ProxySettings
+from gateway.proxy.tally import Tally
+from gateway.proxy.upstream import Upstream, UpstreamError
+from gateway.routing.policy import Policy
+from gateway.workers.model import Worker, WorkerId
+from gateway.workers.registry import Registry
+
+
+class Place(Protocol):
+    """Where a worker's connections come from: its pool."""
+
+    @property
+    def authority(self) -> bytes:
+        """What goes into the Host header."""
+        ...
+
+    def take(self) -> Upstream | None: ...
+
+    def dial(self, opened: Callable[[Upstream], None], failed: Callable[[UpstreamError], None]) -> Dial: ...
+
+
+@dataclass(slots=True)
+class Traffic:
+    """`mono` is a clock in seconds; `probe_now` is told of a worker that real traffic could not reach."""
+
+    registry: Registry
+    policy: Policy
+    place_of: Callable[[Worker], Place]
+    settings: ProxySettings
+    mono: Callable[[], float]
+    rng: Random
+    probe_now: Callable[[WorkerId], None]
+    tally: Tally = field(default_factory=Tally)
+    in_flight: int = 0
+    """Requests on data routes between their arrival and the end of their answers."""
+    on_idle: Callable[[], None] | None = None
+    """Called when `in_flight` falls to 0; set by whoever waits for that."""
+    stopping: bool = False
+    """Every answer is the last of its connection."""
+
+    def arrived(self) -> None:
+        self.in_flight += 1
+
+    def departed(self) -> None:
+        self.in_flight -= 1
+        if not self.in_flight and self.on_idle is not None:
+            self.on_idle()
