@@ -40,7 +40,9 @@ def _json_hints(body: bytes) -> Hints:
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise BadRequest(f"{error}".replace("`", "'").replace("$.", "")) from None
+        what, _, where = str(error).replace("`", "").partition(" - at $.")
+        field = where or None
+        raise BadRequest(f"{field or 'the body'}: {what[:1].lower()}{what[1:]}", field=field) from None
     except msgspec.DecodeError as error:
         raise BadRequest(f"the body is not valid JSON: {error}") from None
     except RecursionError:

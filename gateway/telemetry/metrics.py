@@ -200,8 +200,7 @@ class MetricsServer:
             raise OSError(
                 f"cannot listen on {self._host} port {self._port} (--prometheus-host, --prometheus-port): {reason}"
             ) from None
-        shown = "127.0.0.1" if self._host in ("", "0.0.0.0", "::") else self._host
-        self.address = f"http://{f'[{shown}]' if ':' in shown else shown}:{self._runner.addresses[0][1]}"
+        self.port = self._runner.addresses[0][1]
         return self
 
     async def __aexit__(

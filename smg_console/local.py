@@ -1,0 +1,140 @@
+"""The console's view of a gateway in the same process: a `Plane` straight over its parts."""
+
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from gateway import __version__
+from gateway.errors import ReadOnly
+from gateway.events import Event, Journal, Lagged
+from gateway.operations import Command, Done, Effect, Operations
+from gateway.telemetry.sampler import FleetSample
+from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.workers.facts import Cause
+from gateway.workers.model import WorkerId
+from gateway.workers.registry import Entry, Registry
+from smg_console.plane import GatewayRow, HealthRow, WorkerRow
+
+if TYPE_CHECKING:
+    from gateway.gateway import Gateway
+
+EMPTY: "array[float]" = array("f")
+
+
+class Samples(Protocol):
+    """What is needed of the sampler."""
+
+    fleet: FleetSample
+    taken: int
+
+    def sample(self, worker_id: WorkerId) -> WorkerSample: ...
+    def series(self, worker_id: WorkerId | None = None) -> Series | None: ...
+
+
+class LocalPlane:
+    """Implements `Plane`. `gateway_row` makes the header's numbers; `actor` is who the journal names."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        operations: Operations,
+        samples: Samples,
+        gateway_row: Callable[[], GatewayRow],
+        *,
+        read_only: bool = False,
+        actor: str = "console",
+    ) -> None:
+        self._registry = registry
+        self._operations = operations
+        self._samples = samples
+        self._gateway_row = gateway_row
+        self._read_only = read_only
+        self._cause = Cause(actor)
+
+    @classmethod
+    def of(cls, gateway: "Gateway", *, read_only: bool = False) -> "LocalPlane":
+        """The plane of a running gateway."""
+
+        def row() -> GatewayRow:
+            fleet = gateway.sampler.fleet
+            return GatewayRow(
+                version=__version__,
+                address=gateway.address,
+                metrics_address=gateway.metrics_address,
+                started_at=gateway.started_at,
+                now=time.time(),
+                policy=gateway.settings.policy,
+                requests_per_s=fleet.requests_per_s,
+                errors_per_s=fleet.errors_per_s,
+                in_flight=gateway.in_flight,
+                loop_late_ms=gateway.lateness.worst_s * 1000,
+                stopping=gateway.stopping,
+            )
+
+        return cls(gateway.registry, gateway.operations, gateway.sampler, row, read_only=read_only)
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    @property
+    def _journal(self) -> Journal:
+        return self._registry.journal
+
+    def gateway(self) -> GatewayRow:
+        return self._gateway_row()
+
+    def seq(self) -> int:
+        return self._journal.seq
+
+    def rows(self) -> Sequence[WorkerRow]:
+        return [self._row(entry) for entry in self._registry.entries.values()]
+
+    def row(self, worker_id: WorkerId) -> WorkerRow | None:
+        entry = self._registry.entries.get(worker_id)
+        return self._row(entry) if entry is not None else None
+
+    def _row(self, entry: Entry) -> WorkerRow:
+        meters, health = entry.meters, entry.health
+        return WorkerRow(
+            worker=entry.worker,
+            in_flight=meters.in_flight,
+            requests=meters.requests,
+            errors=meters.errors,
+            cancelled=meters.cancelled,
+            last_error=meters.last_error,
+            last_error_at=meters.last_error_at,
+            sample=self._samples.sample(entry.worker.id),
+            load=entry.load,
+            health=HealthRow(
+                health.counter,
+                health.last_check,
+                health.last_change,
+                health.last_error,
+                health.latency_ms,
+                health.recent,
+            ),
+        )
+
+    def series_taken(self) -> int:
+        return self._samples.taken
+
+    def series(self, measure: Measure, worker_id: WorkerId | None = None) -> "array[float]":
+        series = self._samples.series(worker_id)
+        return series.last(measure) if series is not None else EMPTY
+
+    def past_events(self, most: int) -> Sequence[Event]:
+        journal = self._journal
+        return journal.after(max(0, journal.seq - most), most)
+
+    def new_events(self, after: int, most: int) -> Sequence[Event] | Lagged:
+        return self._journal.reader(after).ready(most)
+
+    def effect(self, worker: str) -> Effect:
+        return self._operations.effect(worker)
+
+    async def execute(self, command: Command) -> Done:
+        if self._read_only:
+            raise ReadOnly("this console is read-only (--read-only)")
+        return await self._operations.execute(command, self._cause)
