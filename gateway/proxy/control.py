@@ -114,7 +114,7 @@ class ControlExchange(Relay):
                 self._upstream.resume()
 
     def on_upstream_slow(self, slow: bool) -> None:
-        if not self.request.complete:
+        if not (slow and self.request.complete):
             self.client.hold_upload(slow)
 
     def on_head(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:

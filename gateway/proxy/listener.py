@@ -120,7 +120,7 @@ class ClientConnection(asyncio.Protocol):
             request = reader.queue[0]
             if request.wants_continue and not request.complete:
                 request.wants_continue = False
-                self._transport.write(CONTINUE)
+                self.writelines((CONTINUE,))
             if not request.complete and is_data(request.method, request.route):
                 break
             self._begin(reader.take())
@@ -156,7 +156,7 @@ class ClientConnection(asyncio.Protocol):
         tally = self._front.traffic.tally
         tally.answer(CONTROL, refused.status)
         tally.refusal(refused.code)
-        self._transport.write(error_answer(refused.status, refused.code, refused.message))
+        self.writelines((error_answer(refused.status, refused.code, refused.message),))
         self._close(linger=True)
 
     # --- the client as the exchange sees it (relay.Client) ---
@@ -168,7 +168,8 @@ class ClientConnection(asyncio.Protocol):
     def done(self, *, keep: bool) -> None:
         exchange, self._exchange = self._exchange, None
         complete = exchange is None or exchange.request.complete
-        self._upload_held = False
+        if self._upload_held:
+            self.hold_upload(False)
         if keep and complete:
             self._advance()
         else:

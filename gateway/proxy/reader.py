@@ -13,6 +13,7 @@ from gateway.proxy.intake import Refused, body_too_large, checked_head, head_too
 from gateway.proxy.messages import Headers, Request
 from gateway.proxy.settings import ProxySettings
 
+_CHUNKED = b"transfer-encoding: chunked"
 CHUNK_OVERHEAD = 16
 CHUNK_SLACK = 1024 * 1024
 """A chunked body may take up to OVERHEAD bytes on the wire per byte, beyond the slack."""
@@ -24,6 +25,7 @@ class RequestReader:
     """Reads one connection. `refused` is set once, after which it reads no more."""
 
     __slots__ = (
+        "_cut_short",
         "_final",
         "_head_fed",
         "_head_size",
@@ -33,6 +35,7 @@ class RequestReader:
         "_settings",
         "_steps",
         "_target",
+        "_telling",
         "_wire",
         "head_began",
         "in_head",
@@ -53,6 +56,8 @@ class RequestReader:
         self._wire = 0
         self._steps = 0
         self._final = False
+        self._telling = False
+        self._cut_short = False
         self.queue: deque[Request] = deque()
         """Requests that wait for their turn; the last one's body may still be coming."""
         self.queued_bytes = 0
@@ -110,9 +115,9 @@ class RequestReader:
         while parser is not None:
             try:
                 parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:  # offered by the client, declined here: go on as before
+            except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
-                parser = self._parser = httptools.HttpRequestParser(self) if self._parser is not None else None
+                parser = self._declined_upgrade()
                 if data:
                     continue
             except httptools.HttpParserCallbackError as error:
@@ -123,9 +128,28 @@ class RequestReader:
                 self.refuse(malformed(str(error)))
             return
 
+    def _declined_upgrade(self) -> httptools.HttpRequestParser | None:
+        """Go on in HTTP/1.1 after a request that offered another protocol (Java's client offers h2c).
+
+        httptools stops such a request at the end of its head, although its body follows. A new parser is told
+        of that body by a head of our own, for else the body would be read as the next request.
+        """
+        if self._parser is None:
+            return None
+        parser = self._parser = httptools.HttpRequestParser(self)
+        request = self.incoming
+        if request is not None:
+            framing = b"content-length: %d" % request.length if request.length is not None else _CHUNKED
+            self._telling = True
+            parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+            self._telling = False
+        return parser
+
     # --- httptools callbacks, from within feed_data ---
 
     def on_message_begin(self) -> None:
+        if self._telling:
+            return
         self.in_head = True
         self._steps += 1
         self.head_began = self._mono()
@@ -134,6 +158,8 @@ class RequestReader:
         self._head_size = 0
 
     def on_url(self, url: bytes) -> None:
+        if self._telling:
+            return
         self._target += url
         self._count(len(url))
 
@@ -149,7 +175,8 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        assert parser is not None
+        if self._telling or parser is None:
+            return
         self.in_head = False
         self._steps += 1
         self._wire = 0
@@ -162,6 +189,7 @@ class RequestReader:
             most=self._settings.max_payload_bytes,
         )
         self._final = not request.keep_alive
+        self._cut_short = parser.should_upgrade() and request.length != 0
         self.incoming = request
         self.queue.append(request)
         self.queued_bytes += REQUEST_WEIGHT
@@ -180,6 +208,9 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         self._steps += 1
+        if self._cut_short:  # see _declined_upgrade: this is only the end of the head
+            self._cut_short = False
+            return
         request, self.incoming = self.incoming, None
         if request is not None:
             request.complete = True

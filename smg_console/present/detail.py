@@ -105,11 +105,10 @@ def _load(row: WorkerRow, now: float) -> list[Line]:
 def _capabilities(row: WorkerRow) -> list[Line]:
     told = row.worker.capabilities
     lines = [_title("Capabilities"), _pair("engine", f"{told.engine} {told.version or ''}")]
-    for name in ("context_length", "tp_size", "dp_size", "max_running_requests", "max_total_tokens", "tokenizer_path"):
-        if (value := getattr(told, name)) is not None:
-            lines.append(_pair(name.replace("_", " "), value))
-    for name, text in row.worker.spec.labels.items():
-        lines.append(_pair(f"label {name}", text))
+    names = ("context_length", "tp_size", "dp_size", "max_running_requests", "max_total_tokens", "tokenizer_path")
+    known = ((name, getattr(told, name)) for name in names)
+    lines += [_pair(name.replace("_", " "), value) for name, value in known if value is not None]
+    lines += [_pair(f"label {name}", text) for name, text in row.worker.spec.labels.items()]
     if told.missing:
         lines.append(_pair("did not answer", "; ".join(told.missing), "muted"))
     return lines

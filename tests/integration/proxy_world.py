@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
+from typing import cast
 
 from gateway.proxy.control import ControlDoor
 from gateway.proxy.server import DataPlane, ProxySettings
@@ -22,7 +23,7 @@ async def until(condition: Callable[[], bool], timeout_s: float = SOON_S) -> flo
     """Wait until the condition holds; returns the seconds it took."""
     began = time.monotonic()
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.001)
     return time.monotonic() - began
 
@@ -40,8 +41,7 @@ class Peer(asyncio.Protocol):
         self._drained.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.inbox += data
@@ -59,11 +59,12 @@ class Peer(asyncio.Protocol):
         self._drained.set()
 
     def send(self, data: bytes) -> None:
-        self.transport.write(data)
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     async def send_slowly(self, data: bytes) -> None:
         """Send and wait until the other side took it."""
-        self.transport.write(data)
+        self.send(data)
         await self._drained.wait()
 
     async def more(self) -> None:
@@ -172,6 +173,13 @@ class Worker:
             self.server = None
 
 
+async def hang_up(*peers: Peer) -> None:
+    """Close these ends and wait until they are closed."""
+    for peer in peers:
+        peer.transport.abort()
+    await until(lambda: all(peer.closed for peer in peers))
+
+
 @dataclass
 class World:
     """A started data plane and what surrounds it."""
@@ -181,10 +189,12 @@ class World:
     workers: list[Worker]
     probed: list[WorkerId]
     entries: list[Entry]
+    clients: list[Peer] = field(default_factory=list)
 
     async def client(self) -> Peer:
         host, port = self.plane.address
         _, peer = await asyncio.get_running_loop().create_connection(Peer, host, port)
+        self.clients.append(peer)
         return peer
 
     @property
@@ -248,12 +258,12 @@ async def world(
     try:
         async with plane:
             await plane.start("127.0.0.1", 0)
-            yield World(plane, registry, servers, probed, entries)
+            here = World(plane, registry, servers, probed, entries)
+            yield here
     finally:
         for server in servers:
             await server.stop()
-            for peer in server.peers:
-                peer.transport.abort()
+        await hang_up(*here.clients, *(peer for server in servers for peer in server.peers))
 
 
 BODY = b'{"model":"m","messages":[]}'

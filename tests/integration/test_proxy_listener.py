@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gateway.proxy.server import DataPlane, ProxySettings
-from tests.integration.proxy_world import BODY, Peer, answer, make_registry, post, until, world
+from tests.integration.proxy_world import BODY, Peer, answer, hang_up, make_registry, post, until, world
 
 CHUNKED = b"POST /generate HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -185,17 +185,24 @@ async def test_an_absolute_target_is_taken_as_its_path() -> None:
         assert (await worker.message()).first == b"POST /generate?x=1 HTTP/1.1"
 
 
-async def test_an_offer_to_upgrade_is_declined_in_silence() -> None:
+@pytest.mark.parametrize("at", [None, 20, 130, -3])
+async def test_an_offer_to_upgrade_is_declined_in_silence_and_its_body_is_not_read_as_a_request(at: int | None) -> None:
     async with world() as w:
         client = await w.client()
         upgrade = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk")
-        client.send(post(BODY, b"/generate", *upgrade) + post(BODY, b"/generate", *upgrade))
+        raw = post(BODY, b"/generate", *upgrade) + CHUNKED[:-2] + b"Connection: upgrade\r\nUpgrade: x\r\n\r\n"
+        raw += b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY) + b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
+        client.send(raw[:at])
+        await asyncio.sleep(0.01)
+        client.send(raw[at:] if at is not None else b"")
         worker = await w.workers[0].accept()
         for _ in range(2):
-            names = {name for name, _ in (await worker.message()).headers}
-            assert names == {b"host", b"content-length", b"x-request-id"}
+            request = await worker.message()
+            assert {name for name, _ in request.headers} == {b"host", b"content-length", b"x-request-id"}
+            assert request.body == BODY
             worker.send(answer())
             assert (await client.message()).status == 200
+        assert (await client.message()).status == 404
 
 
 async def test_a_request_that_says_close_is_the_last() -> None:
@@ -216,12 +223,14 @@ async def test_a_request_that_says_close_is_the_last() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"POST /generate HTTP/1.1\r\nHost: a\r\nX-Large: " + b"x" * 5000,
+        b"POST /generate HTTP/1.1\r\nHost: a\r\nX-Large: " + b"x" * 9000,
         b"POST /generate HTTP/1.1\r\nHost: a\r\nX-Large: " + b"x" * 5000 + b"\r\n\r\n",
         b"POST /generate HTTP/1.1\r\nHost: a\r\n" + b"X-Many: 1\r\n" * 500 + b"\r\n",
-        b"POST /" + b"x" * 5000,
+        b"POST /" + b"x" * 9000,
         CHUNKED + b"0\r\n" + b"X-Trailer: 1\r\n" * 500 + b"\r\n",
+        b"\r\n" * 5000,
     ],
+    ids=["unfinished header", "one header", "many headers", "target", "trailers", "blank lines"],
 )
 async def test_a_head_that_is_too_large_gets_431(raw: bytes) -> None:
     async with world(settings=ProxySettings(max_head_bytes=4096)) as w:
@@ -380,7 +389,7 @@ async def test_it_listens_on_several_addresses_and_on_both_families() -> None:
             _, peer = await loop.create_connection(Peer, host, address.port)
             peer.send(post())
             assert (await peer.message()).status == 503
-            peer.transport.close()
+            await hang_up(peer)
 
 
 async def test_a_port_in_use_is_said_in_one_line() -> None:

@@ -1,0 +1,1 @@
+"""Live widgets on Textual's line API: lines are compared, and only those that changed are drawn."""

@@ -1,0 +1,93 @@
+"""The base of every live widget: a block of lines that redraws exactly the lines that changed.
+
+A stock table refreshed in the gateway's loop costs the traffic tens of milliseconds at a time; comparing tuples
+and keeping rendered strips costs next to nothing. A hidden panel is not asked for anything.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from rich.segment import Segment
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from smg_console.present.runs import BLANK, Line, ascii_only
+
+if TYPE_CHECKING:
+    from smg_console.app import ConsoleApp
+
+
+class Panel(Widget):
+    """Shows the lines that `draw` gives for its size."""
+
+    DEFAULT_CSS = """
+    Panel { width: 1fr; height: 1fr; background: $background; }
+    """
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, classes=classes)
+        self._lines: list[Line] = []
+        self._selected = -1
+        self._strips: dict[int, Strip] = {}
+        self.drawn = 0
+        """Lines rendered so far: a test that nothing changed looks here."""
+
+    @property
+    def face(self) -> "ConsoleApp":
+        """The app, typed."""
+        return cast("ConsoleApp", self.app)
+
+    def draw(self, width: int, height: int) -> Sequence[Line]:
+        """The lines to show; fewer than `height` leave the rest empty."""
+        raise NotImplementedError
+
+    def selected_line(self) -> int:
+        """The line that is marked, -1 for none."""
+        return -1
+
+    def tick(self) -> None:
+        """Look at the data once more and redraw what changed."""
+        width, height = self.size
+        if not width or not height or not self.display:
+            return
+        lines = [*self.draw(width, height)][:height]
+        lines += [BLANK] * (height - len(lines))
+        selected = self.selected_line()
+        old, moved = self._lines, selected != self._selected
+        changed = [
+            y
+            for y in range(height)
+            if y >= len(old) or lines[y] != old[y] or (moved and y in (selected, self._selected))
+        ]
+        self._lines, self._selected = lines, selected
+        if changed:
+            for y in changed:
+                self._strips.pop(y, None)
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def renew(self) -> None:
+        """Forget what was rendered: the size or the colours changed."""
+        self._lines, self._strips = [], {}
+        self.tick()
+
+    def on_resize(self) -> None:
+        self.renew()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        strip = self._strips.get(y)
+        if strip is None or strip.cell_length != width:
+            strip = self._strips[y] = self._rendered(y, width)
+        return strip
+
+    def _rendered(self, y: int, width: int) -> Strip:
+        self.drawn += 1
+        face, selected = self.face, y == self._selected
+        line = self._lines[y] if y < len(self._lines) else BLANK
+        style = face.palette.style
+        segments = [
+            Segment(ascii_only(text) if face.ascii_only else text, style(name, selected=selected))
+            for text, name in line
+        ]
+        return Strip(segments).adjust_cell_length(width, style("", selected=selected))
