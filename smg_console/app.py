@@ -48,7 +48,7 @@ class ConsoleApp(App[None]):
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
-        Binding("colon", "command_palette", "Commands"),
+        Binding("colon,ctrl+p", "command_palette", "Commands"),
         Binding("ctrl+r", "retry", "Retry"),
         Binding("q", "quit", "Quit"),
         Binding("ctrl+q", "quit", "Quit", show=False),

@@ -12,6 +12,7 @@ from gateway.gateway import Gateway
 from gateway.operations import Add
 from gateway.settings.load import Loaded
 from gateway.simulator.process import ChildProcess, SimulatorProcess
+from gateway.tasks import Scope
 from gateway.workers.facts import Cause
 from gateway.workers.model import Source, WorkerSpec
 from smg_console.run import run_in_loop, serve
@@ -55,13 +56,17 @@ def curl_hint(address: str) -> str:
 
 @asynccontextmanager
 async def fleet(gateway: Gateway, options: DemoOptions) -> AsyncIterator[None]:
-    """Engines and traffic beside a gateway. Engines are added as they start, so that one sees them come."""
-    async with AsyncExitStack() as stack:
-        gateway.registry.note("demo", curl_hint(gateway.address), DEMO)
-        for number in range(options.engines):
-            engine = await stack.enter_async_context(SimulatorProcess(*engine_flags(number, options.seed)))
-            await gateway.operations.execute(Add(WorkerSpec(engine.url, source=Source.STATIC)), DEMO)
-        if options.rate:
-            flags = ("--url", gateway.address, "--rate", str(options.rate), "--seed", str(options.seed))
-            await stack.enter_async_context(ChildProcess("gateway.simulator.traffic", *flags))
+    """Engines and traffic beside a gateway, started while the console already shows them come."""
+    gateway.registry.note("demo", curl_hint(gateway.address), DEMO)
+    async with AsyncExitStack() as processes, Scope("demo") as scope:
+        scope.spawn(_start(gateway, options, processes), name="start")
         yield
+
+
+async def _start(gateway: Gateway, options: DemoOptions, processes: AsyncExitStack) -> None:
+    for number in range(options.engines):
+        engine = await processes.enter_async_context(SimulatorProcess(*engine_flags(number, options.seed)))
+        await gateway.operations.execute(Add(WorkerSpec(engine.url, source=Source.STATIC)), DEMO)
+        if options.rate and not number:
+            flags = ("--url", gateway.address, "--rate", str(options.rate), "--seed", str(options.seed))
+            await processes.enter_async_context(ChildProcess("gateway.simulator.traffic", *flags))

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from rich.color import Color
 from rich.style import Style
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DEFAULT = "midnight"
 
@@ -104,7 +104,9 @@ def textual_theme(name: str, file: ThemeFile) -> Theme:
         error=colours.error,
         dark=file.dark,
         ansi=file.ansi,
-        variables={"border": colours.border, "selection": colours.selection},
+        # A theme of ANSI colours needs more names than others; Textual's own has them all.
+        variables=(BUILTIN_THEMES["ansi-dark"].variables if file.ansi else {})
+        | {"border": colours.border, "selection": colours.selection},
     )
 
 

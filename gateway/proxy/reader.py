@@ -26,7 +26,6 @@ class RequestReader:
 
     __slots__ = (
         "_cut_short",
-        "_final",
         "_head_fed",
         "_head_size",
         "_headers",
@@ -55,7 +54,6 @@ class RequestReader:
         self._head_fed = 0
         self._wire = 0
         self._steps = 0
-        self._final = False
         self._telling = False
         self._cut_short = False
         self.queue: deque[Request] = deque()
@@ -96,8 +94,6 @@ class RequestReader:
         """Read no more; a request whose body is unfinished is broken off."""
         self.stop()
         incoming, self.incoming = self.incoming, None
-        if incoming is None and self._final:
-            return  # bytes after a request that announced itself as the last are nobody's
         if incoming is not None and incoming.taker is not None:
             incoming.taker.upload_broken(refused.status, refused.code, refused.message)
             return
@@ -188,7 +184,6 @@ class RequestReader:
             keep_alive=parser.should_keep_alive(),
             most=self._settings.max_payload_bytes,
         )
-        self._final = not request.keep_alive
         self._cut_short = parser.should_upgrade() and request.length != 0
         self.incoming = request
         self.queue.append(request)

@@ -171,13 +171,13 @@ class Serving:
         shape: Callable[[int, str, str | None], Body],
     ) -> web.StreamResponse:
         stream = await EventStream.open(request, self.server.faults.drop_after)
-        for choice in opening:
-            await stream.send({**head, "choices": [choice]})
         jobs: list[Job] = []
         for ask in asks:
             async for piece, running in self.server.runtime.generate(ask):
-                if running not in jobs:
+                if running not in jobs:  # as engines do, the head of an answer waits for its first token
                     jobs.append(running)
+                    for choice in opening[ask.index : ask.index + 1]:
+                        await stream.send({**head, "choices": [choice]})
                 if piece:
                     await stream.send({**head, "choices": [shape(ask.index, piece, None)]})
             await stream.send({**head, "choices": [shape(ask.index, "", jobs[-1].finish)]})

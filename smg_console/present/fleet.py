@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.workers.model import Health, State
+from gateway.workers.model import Engine, Health, State
 from smg_console.plane import WorkerRow
 from smg_console.present import numbers
 from smg_console.present.runs import Line, Run, fit
@@ -49,6 +49,11 @@ def _since(row: WorkerRow, now: float) -> Run:
     if drain is not None and drain.deadline is not None and not drain.drained and row.worker.state is State.DRAINING:
         return f"-{numbers.age(drain.deadline - now)}", "draining"
     return numbers.age(now - row.worker.since), "muted"
+
+
+def _engine(row: WorkerRow, now: float) -> Run:
+    engine = row.worker.engine
+    return numbers.NONE if engine is Engine.UNSPECIFIED else engine.value, "muted"
 
 
 def _queue(row: WorkerRow) -> int | None:
@@ -96,9 +101,7 @@ COLUMNS = (
         lambda r, now: (r.worker.model_id or "any", "" if r.worker.model_id else "muted"),
         lambda r: r.worker.model_id or "",
     ),
-    Column(
-        "Engine", 8, False, 150, "G", lambda r, now: (r.worker.engine.value, "muted"), lambda r: r.worker.engine.value
-    ),
+    Column("Engine", 8, False, 150, "G", _engine, lambda r: r.worker.engine.value),
     Column("In fl", 5, True, 0, "I", lambda r, now: (numbers.count(r.in_flight), ""), lambda r: r.in_flight),
     Column(
         "Queue",

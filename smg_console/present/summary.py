@@ -7,33 +7,34 @@ from gateway.workers.availability import availability
 from gateway.workers.model import Health, State
 from smg_console.plane import GatewayRow, WorkerRow
 from smg_console.present import numbers
-from smg_console.present.runs import Line, Run, fit, spread, width_of
+from smg_console.present.runs import Line, Run, fit, spread
 
 LATE_MS = 20.0
 
 
 def header_line(gateway: GatewayRow, width: int, *, read_only: bool) -> Line:
-    """Who we are, and how it goes, most important last to be cut."""
+    """Who we are, and how it goes; with little room the words get shorter, never the numbers fewer."""
+    narrow = width < 100
     late = gateway.loop_late_ms
-    parts: list[tuple[Run, ...]] = [
-        ((" req/s ", "muted"), (fit(numbers.rate(gateway.requests_per_s), 5, right=True), "bold")),
-        (
-            (" err/s ", "muted"),
-            (fit(numbers.rate(gateway.errors_per_s), 4, right=True), "error" if gateway.errors_per_s else "bold"),
-        ),
-        ((" in flight ", "muted"), (fit(numbers.count(gateway.in_flight), 4, right=True), "bold")),
-        ((" loop ", "muted"), (fit(f"{late:.0f}ms", 5, right=True), "bold warning" if late > LATE_MS else "")),
-        ((" up ", "muted"), (fit(numbers.age(gateway.now - gateway.started_at), 6), "")),
-    ]
-    left: list[Run] = [(" smg-console ", "bold reverse accent"), (" ", "")]
+    flying, errors = gateway.in_flight, gateway.errors_per_s
+    right: list[Run] = []
+    for long, short, text, cells, style in (
+        ("req/s", "r/s", numbers.rate(gateway.requests_per_s), 5, "bold"),
+        ("err/s", "e/s", numbers.rate(errors), 4, "bold error" if errors else "bold"),
+        ("in flight", "fl", numbers.count(flying), 4, "bold"),
+        ("loop", "loop", f"{late:.0f}ms", 5, "bold warning" if late > LATE_MS else ""),
+        ("up", "up", numbers.age(gateway.now - gateway.started_at), 6, ""),
+    ):
+        right += [(f" {short if narrow else long} ", "muted"), (fit(text, cells, right=True), style)]
+    left: list[Run] = [(" smg " if narrow else " smg-console ", "bold reverse accent"), (" ", "")]
     if gateway.stopping:
         left.append(("STOPPING ", "bold error"))
     if read_only:
         left.append(("READ-ONLY ", "bold warning"))
-    left += [(gateway.address.removeprefix("http://"), "bold"), ("  ", ""), (gateway.policy, "muted")]
-    while parts and width_of(left) + sum(map(width_of, parts)) > width and len(parts) > 3:
-        parts.pop()
-    return spread(left, [run for part in parts for run in part], width)
+    left.append((gateway.address.removeprefix("http://"), "bold"))
+    if not narrow:
+        left += [("  ", ""), (gateway.policy, "muted")]
+    return spread(left, right, width)
 
 
 def counters(rows: Sequence[WorkerRow], now: float, width: int) -> list[Line]:

@@ -9,7 +9,7 @@ from gateway.telemetry.samples import Measure
 from gateway.workers import facts
 from gateway.workers.model import State, WorkerId
 from smg_console.present import diagram, feed, numbers, plot, summary
-from smg_console.present.runs import BLANK, Line, Run, cut, fit, spread
+from smg_console.present.runs import BLANK, Line, Run, cut, fit, spread, width_of
 from smg_console.widgets.panel import Panel
 
 LIT_S = 2.0
@@ -84,15 +84,15 @@ class Graph(Panel):
         runs: list[Run] = [(f"{self._title} ", "bold")]
         for (_, name), series in zip(self._measures, all_series, strict=True):
             last = series[-1] if len(series) else float("nan")
-            runs.append((f"{name} {fit(show(last), 6, right=True)} " if name else f"{show(last)} ", "accent"))
+            runs.append((f"{name} {show(last)} " if name else f"{show(last)} ", "accent"))
         series = all_series[-1]
         plot_width, plot_height = max(4, width - 7), max(1, height - 1)
         made = plot.columns if face.ascii_only else plot.braille
         per_cell = 1 if face.ascii_only else 2
         points = plot.resampled(series, plot_width * per_cell) if len(series) else [float("nan")]
         top = plot.ceiling(points, 0.001 if times else 1.0)
-        minutes = max(1, len(series)) * min(1.0, plot_width * per_cell / max(1, len(series))) / 60
-        window = f"{max(1, round(max(minutes, len(series) and minutes)))}m"
+        points_shown = len(points) * max(1, len(series) // len(points))
+        window = f"{max(1, round(points_shown / 60))}m"
         body = made(list(series) or points, plot_width, plot_height, top)
         style = "draining" if times else "accent"
         lines = [spread(runs, [(window, "muted")], width)]
@@ -151,18 +151,21 @@ class Keys(Panel):
         ("r", "resume"),
         ("x", "remove"),
         ("p", "probe"),
-        ("⏎", "details"),
-        ("/", "filter"),
-        (":", "commands"),
+        ("⏎", "info"),
+        ("/", "find"),
+        (":", "all"),
         ("?", "help"),
         ("q", "quit"),
     )
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        runs: list[Run] = []
-        for key, name in self.KEYS:
-            key = "Ent" if key == "⏎" and self.face.ascii_only else key
-            runs += [(f" {key}", "bold accent"), (f" {name} ", "muted")]
+        for gap in (" ", ""):  # with little room the keys stand closer
+            runs: list[Run] = []
+            for key, name in self.KEYS:
+                shown = "Ret" if key == "⏎" and self.face.ascii_only else key
+                runs += [(f" {shown}", "bold accent"), (f" {name}{gap}", "muted")]
+            if width_of(runs) <= width:
+                break
         return [cut(runs, width)]
 
 

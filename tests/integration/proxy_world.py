@@ -35,6 +35,8 @@ class Peer(asyncio.Protocol):
         self.inbox = bytearray()
         self.closed = False
         self.error: Exception | None = None
+        self.stays_at_eof = False
+        """Keeps its own direction open after the other side has ended the other."""
         self.transport: asyncio.Transport
         self._grew = asyncio.Event()
         self._drained = asyncio.Event()
@@ -46,6 +48,9 @@ class Peer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.inbox += data
         self._grew.set()
+
+    def eof_received(self) -> bool:
+        return self.stays_at_eof
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed, self.error = True, exc
@@ -246,6 +251,8 @@ async def world(
     policy: str = "round_robin",
 ) -> AsyncIterator[World]:
     """A data plane on a free port in front of workers that wait to be told what to do."""
+    problems: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(str(context)))
     registry = make_registry()
     servers = [Worker() for _ in range(workers)]
     for server in servers:
@@ -264,6 +271,7 @@ async def world(
         for server in servers:
             await server.stop()
         await hang_up(*here.clients, *(peer for server in servers for peer in server.peers))
+    assert not problems, problems
 
 
 BODY = b'{"model":"m","messages":[]}'

@@ -30,6 +30,8 @@ class Api:
         self.app.router.add_get("/hang", self.hang)
         self.app.router.add_get("/crash", self.crash)
         self.app.router.add_post("/echo", self.echo)
+        self.app.router.add_post("/later", self.later)
+        self.may_read = asyncio.Event()
         self.app.router.add_post("/refuse", self.refuse)
         self.app.router.add_post("/v1/chat/completions", self.who)
 
@@ -43,6 +45,10 @@ class Api:
 
     async def echo(self, request: web.Request) -> web.Response:
         return web.Response(body=await request.read())
+
+    async def later(self, request: web.Request) -> web.Response:
+        await self.may_read.wait()
+        return web.json_response(len(await request.read()))
 
     async def refuse(self, request: web.Request) -> web.Response:
         return web.Response(status=403, text="no")
@@ -147,6 +153,20 @@ async def test_large_answers_and_uploads_pass() -> None:
             client.send(b"4e20\r\n" + body[:20_000] + b"\r\n")
         client.send(b"0\r\n\r\n")
         assert len((await client.message()).body) == 2_000_000
+
+
+async def test_a_handler_that_does_not_read_holds_the_upload_back() -> None:
+    async with both() as (w, api):
+        client = await w.client()
+        size = 30_000_000
+        client.send(b"POST /later HTTP/1.1\r\nHost: gw\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        last = -1
+        while last != client.transport.get_write_buffer_size():
+            last = client.transport.get_write_buffer_size()
+            await asyncio.sleep(0.1)
+        assert last > size // 2  # it waits at the client, not here
+        api.may_read.set()
+        assert (await client.message()).body == b"%d" % size
 
 
 async def test_an_answer_before_the_end_of_an_upload_reaches_the_client() -> None:

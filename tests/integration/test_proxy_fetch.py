@@ -150,7 +150,7 @@ async def test_workers_over_tls_are_asked_and_proxied_to_and_their_certificates_
         pytest.skip("makes its certificate with openssl")
     with TemporaryDirectory() as folder:
         key, cert = Path(folder, "key.pem"), Path(folder, "cert.pem")
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert]
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(cert)]
         command += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
         subprocess.run(command, check=True, capture_output=True)  # noqa: ASYNC221 - nothing else runs yet
         here = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.integration import test_proxy_control, test_proxy_fetch, test_proxy_listener, test_proxy_relay
+from tests.integration import (
+    test_proxy_control,
+    test_proxy_failures,
+    test_proxy_fetch,
+    test_proxy_listener,
+    test_proxy_relay,
+)
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -30,9 +36,10 @@ def stories(*modules: ModuleType) -> Iterator[Any]:
                 yield pytest.param(test, row, id=f"{name}-{n}")
 
 
-@pytest.mark.parametrize(
-    ("story", "row"), stories(test_proxy_control, test_proxy_fetch, test_proxy_listener, test_proxy_relay)
-)
+ALL = (test_proxy_control, test_proxy_failures, test_proxy_fetch, test_proxy_listener, test_proxy_relay)
+
+
+@pytest.mark.parametrize(("story", "row"), stories(*ALL))
 def test_on_uvloop(story: Any, row: dict[str, Any]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(story(**row))
