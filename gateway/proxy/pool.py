@@ -6,6 +6,8 @@ flight then goes on to its end.
 """
 
 import asyncio
+import os
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -31,6 +33,10 @@ class Target:
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.tls else 80)
         self.authority = parts.netloc.encode("latin-1", "replace")
+
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+"""asyncio puts the failures of several addresses into one text."""
 
 
 @cache
@@ -59,13 +65,10 @@ def connect_text(error: Exception, host: str) -> str:
         return f"TLS: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
-    if isinstance(error, ConnectionRefusedError) or "refused" in str(error).lower():
-        return "connection refused"
-    if isinstance(error, ConnectionResetError):
-        return "connection reset"
     if isinstance(error, socket.gaierror | UnicodeError):
         return f"cannot resolve host: {host}"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+    codes = {getattr(error, "errno", None)} - {None} or {int(code) for code in _ERRNO.findall(str(error))}
+    return ", ".join(os.strerror(code).lower() for code in sorted(codes)) or str(error) or type(error).__name__
 
 
 class Dial(Protocol):

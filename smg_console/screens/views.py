@@ -61,7 +61,7 @@ class WorkerKeys(Keys):
         ("r", "resume"),
         ("x", "remove"),
         ("p", "probe"),
-        ("R", "retry"),
+        ("^R", "retry"),
         ("y", "JSON"),
         ("j k", "scroll"),
         ("?", "help"),

@@ -159,14 +159,21 @@ class Keys(Panel):
     )
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        for gap in (" ", ""):  # with little room the keys stand closer
-            runs: list[Run] = []
-            for key, name in self.KEYS:
-                shown = "Ret" if key == "⏎" and self.face.ascii_only else key
-                runs += [(f" {shown}", "bold accent"), (f" {name}{gap}", "muted")]
-            if width_of(runs) <= width:
-                break
+        keys = list(self.KEYS)
+        gap = " "
+        while width_of(runs := self._runs(keys, gap)) > width and len(keys) > 2:
+            if gap:
+                gap = ""  # with little room the keys stand closer, then those in the middle go
+            else:
+                del keys[-3]
         return [cut(runs, width)]
+
+    def _runs(self, keys: Sequence[tuple[str, str]], gap: str) -> list[Run]:
+        runs: list[Run] = []
+        for key, name in keys:
+            shown = "Ret" if key == "⏎" and self.face.ascii_only else key
+            runs += [(f" {shown}", "bold accent"), (f" {name}{gap}", "muted")]
+        return runs
 
 
 class Lines(Panel, can_focus=True):

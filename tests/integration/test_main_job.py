@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import openai
 import pytest
-from gateway.simulator.process import SimulatorProcess
 
+from gateway.simulator.process import SimulatorProcess
 from gateway.tasks import Scope
 from tests.integration.fleet import HeadlessGateway, until
 

@@ -1,6 +1,8 @@
 """The small parts of the proxy: hints, ids, heads, selection, deadlines, connections in memory."""
 
 import asyncio
+import socket
+import ssl
 from random import Random
 from typing import Any
 
@@ -15,6 +17,7 @@ from gateway.proxy.hints import Hints, MissingModel, hints_of
 from gateway.proxy.identify import request_id
 from gateway.proxy.memory import HIGH_WATER, connect_in_memory
 from gateway.proxy.messages import Request, answer_head, request_head
+from gateway.proxy.pool import connect_text
 
 CHAT, AUDIO, GENERATE = b"/v1/chat/completions", b"/v1/audio/transcriptions", b"/generate"
 
@@ -165,6 +168,26 @@ def test_an_error_event_in_an_anthropic_stream_is_a_named_one() -> None:
     assert sse_error(502, "c", "m", mid_event=True, route=b"/v1/messages").startswith(
         b'\n\nevent: error\ndata: {"type":"error","error":'
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "connection refused"),
+        (OSError(113, "Connect call failed ('10.0.0.1', 1)"), "no route to host"),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed (1), [Errno 111] x"), "connection refused"),
+        (OSError("Multiple exceptions: [Errno 111] a, [Errno 101] b"), "network is unreachable, connection refused"),
+        (ConnectionResetError(104, "Connection reset by peer"), "connection reset by peer"),
+        (ConnectionAbortedError("SSL handshake is taking longer"), "SSL handshake is taking longer"),
+        (ConnectionResetError(), "ConnectionResetError"),
+        (socket.gaierror(-2, "Name or service not known"), "cannot resolve host: nowhere"),
+        (UnicodeError("label too long"), "cannot resolve host: nowhere"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "TLS: "),
+    ],
+)
+def test_a_failed_connection_is_told_in_a_few_words(error: Exception, text: str) -> None:
+    told = connect_text(error, "nowhere")
+    assert told.startswith(text) if text == "TLS: " else told == text
 
 
 # --- deadlines ---
