@@ -64,11 +64,12 @@ def connect_text(error: Exception, host: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        return f"TLS: {(getattr(error, 'reason', None) or str(error)).replace('_', ' ').lower()}"
     if isinstance(error, socket.gaierror | UnicodeError):
         return f"cannot resolve host: {host}"
-    codes = {getattr(error, "errno", None)} - {None} or {int(code) for code in _ERRNO.findall(str(error))}
-    return ", ".join(os.strerror(code).lower() for code in sorted(codes)) or str(error) or type(error).__name__
+    code = getattr(error, "errno", None)
+    codes = [int(number) for number in _ERRNO.findall(str(error))] if code is None else [int(code)]
+    return ", ".join(os.strerror(code).lower() for code in sorted(set(codes))) or str(error) or type(error).__name__
 
 
 class Dial(Protocol):

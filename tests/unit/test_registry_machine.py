@@ -32,13 +32,19 @@ class Fleet(RuleBasedStateMachine):
     def listed(self, entry: Entry) -> bool:
         return self.world.registry.entries.get(entry.worker.id) is entry
 
-    @rule(target=workers, number=st.integers(0, 4), unchecked=st.booleans())
-    def register(self, number: int, unchecked: bool) -> object:
+    @rule(target=workers, number=st.integers(0, 4))
+    def register(self, number: int) -> object:
         try:
             entry = self.world.add(f"http://w:{8000 + number}")
         except GatewayError:
             return multiple()
         return entry
+
+    @rule(entry=workers, model=st.sampled_from(["a", "b", None]))
+    def comes_up(self, entry: Entry, model: str | None) -> None:
+        """The usual course, so that random histories get past the beginning."""
+        self.world.probe(entry, True, True)
+        self.world.discover(entry, model)
 
     @rule(entry=workers, ok=st.booleans(), old=st.integers(0, 1))
     def probed(self, entry: Entry, ok: bool, old: int) -> None:
