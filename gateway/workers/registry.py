@@ -36,6 +36,8 @@ from gateway.workers.model import (
 logger = logging.getLogger(__name__)
 
 PROBES_KEPT = 60
+_UNNAMED = "\0"
+"""Key of the workers for models that nobody names; no model is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +153,12 @@ class Registry:
         """
         found = self._routable.get(model)
         if found is None:
-            found = tuple(e for e in self.serving(model) if availability(e.worker).routable)
-            if found:  # misses are not kept: clients may ask for endlessly many unknown names
-                self._routable[model] = found
+            named = model is None or any(model in e.worker.models for e in self.entries.values())
+            if not named:  # clients may make up endlessly many names: they all share one place
+                found = self._routable.get(_UNNAMED)
+            if found is None:
+                found = tuple(e for e in self.serving(model) if availability(e.worker).routable)
+                self._routable[model if named else _UNNAMED] = found
         return found
 
     def serving(self, model: str | None) -> list[Entry]:

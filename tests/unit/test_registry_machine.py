@@ -170,5 +170,5 @@ class Fleet(RuleBasedStateMachine):
                 assert entry.meters.in_flight > 0
 
 
-Fleet.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Fleet.TestCase.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
 test_no_history_breaks_the_facts = Fleet.TestCase
