@@ -49,7 +49,7 @@ def run_in_loop(loaded: Loaded, main: Callable[[LogRing], Coroutine[Any, Any, in
         with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(main(ring))
     except OSError as error:
-        print(f"smg-console: {error}", file=sys.stderr)  # noqa: T201 - the terminal is ours again, or still
+        print(f"smg-console: {error.strerror or error}", file=sys.stderr)  # noqa: T201 - the terminal is ours again, or still
         return 1
 
 

@@ -5,6 +5,7 @@ workers that are listed, routes, statuses and codes of our own.
 """
 
 import asyncio
+import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -196,10 +197,9 @@ class MetricsServer:
             await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             await self._runner.cleanup()
-            reason = (error.strerror or str(error)).lower()
-            raise OSError(
-                f"cannot listen on {self._host} port {self._port} (--prometheus-host, --prometheus-port): {reason}"
-            ) from None
+            reason = "the port is already in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            where = f"{self._host}:{self._port} for metrics (--prometheus-port)"
+            raise OSError(error.errno, f"cannot listen on {where}: {reason}") from None
         self.port = self._runner.addresses[0][1]
         return self
 

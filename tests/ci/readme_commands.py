@@ -1,7 +1,7 @@
 """Print commands of the README, so that what is tested is what a newcomer reads.
 
 The README marks a block with a comment such as `<!-- command: install -->` on the line above its fence. Names
-are given as arguments; each command is printed on a line of its own. An unknown name is an error.
+are given as arguments. An unknown name is an error.
 """
 
 import re
@@ -13,9 +13,9 @@ BLOCK = re.compile(r"<!-- command: (?P<name>[\w-]+) -->\n```\w*\n(?P<text>.*?)\n
 
 
 def commands() -> dict[str, str]:
-    """The marked commands by name, each joined to one line."""
+    """The marked commands by name."""
     found = BLOCK.finditer(README.read_text(encoding="utf-8"))
-    return {m["name"]: " && ".join(line for line in m["text"].splitlines() if line) for m in found}
+    return {m["name"]: m["text"] for m in found}
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Terminal:
         self._socket = f"smg-test-{uuid.uuid4().hex[:12]}"
         self._command = [
             "env",
+            *("-u", "COLUMNS", "-u", "LINES"),  # test runners set them, and they would win over the terminal's size
             f"TERM={term}",
             *(f"{name}={value}" for name, value in (environment or {}).items()),
             *command,
