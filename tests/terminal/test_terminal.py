@@ -194,7 +194,10 @@ def test_no_color_and_few_colours_still_tell_the_states_apart(engines: list[str]
 def test_a_taken_port_is_one_line_and_no_screen(engines: list[str]) -> None:
     port = engines[0].rpartition(":")[2]
     command = [sys.executable, "-m", "smg_console", "--host", "127.0.0.1", "--port", port, "--prometheus-port", "0"]
-    with Terminal(command, columns=120) as terminal:
-        assert terminal.wait_exit() == 1
-        screen = terminal.wait_for(f"smg-console: cannot listen on 127.0.0.1:{port}: the port is already in use")
-        assert len([line for line in screen.splitlines() if line.strip() and "Pane is dead" not in line]) == 1
+    with Terminal(["bash", "-c", f"{' '.join(command)}; echo ended with $?; sleep 60"]) as terminal:
+        screen = terminal.wait_for("ended with 1")
+        lines = [line for line in screen.splitlines() if line.strip()]
+        assert lines == [
+            f"smg-console: cannot listen on 127.0.0.1:{port}: the port is already in use",
+            "ended with 1",
+        ]
