@@ -49,9 +49,19 @@ async def stream(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     response.enable_chunked_encoding()
     await response.prepare(request)
-    if reader is None:
-        reader = parts.registry.journal.reader()
-        await _write(response, _snapshot(parts))
+    try:
+        if reader is None:
+            reader = parts.registry.journal.reader()
+            await _write(response, _snapshot(parts))
+        await _follow(response, reader, parts, meters_s)
+    except TimeoutError:  # the client stopped reading: end its connection rather than wait for it for ever
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+async def _follow(response: web.StreamResponse, reader: Reader, parts: ApiParts, meters_s: int) -> None:
+    """Send what happens until the gateway stops. Raises TimeoutError when the client takes nothing any more."""
     loop = asyncio.get_running_loop()
     next_meters = loop.time()
     while not parts.stopping():
@@ -65,7 +75,6 @@ async def stream(request: web.Request) -> web.StreamResponse:
             await _write(response, b"".join(_message(parts, event) for event in news))
         elif not meters_s:
             await _write(response, b": still here\n\n")
-    return response
 
 
 async def _next(reader: Reader, patience_s: float) -> list[Event] | Lagged:
@@ -91,13 +100,10 @@ def _resumed(request: web.Request, parts: ApiParts) -> Reader | None:
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """Write in pieces, each of which waits until the client has room; a client stuck for a minute is dropped."""
-    try:
-        async with asyncio.timeout(STUCK_S):
-            for start in range(0, len(data), PIECE):
-                await response.write(data[start : start + PIECE])
-    except TimeoutError:
-        raise ConnectionResetError("the client stopped reading") from None
+    """Write in pieces, each of which waits until the client has room. Raises TimeoutError for one that is stuck."""
+    async with asyncio.timeout(STUCK_S):
+        for start in range(0, len(data), PIECE):
+            await response.write(data[start : start + PIECE])
 
 
 def _sse(name: str, event_id: str, value: Json) -> bytes:

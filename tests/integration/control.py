@@ -1,0 +1,83 @@
+"""The control API for tests: its application over real facts, reached with aiohttp's test client."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+from aiohttp.test_utils import TestClient, TestServer
+
+from gateway.api.app import ApiParts, build_app
+from gateway.events import Journal
+from gateway.operations import Operations
+from gateway.telemetry.samples import WorkerSample
+from gateway.workers.ask import Answer, Unreachable
+from gateway.workers.facts import Cause
+from gateway.workers.health import ProbeResult
+from gateway.workers.model import Capabilities, Engine, Worker, WorkerId
+from gateway.workers.registry import Entry, Registry
+
+TEST = Cause("test")
+
+
+class NoSamples:
+    def sample(self, worker_id: WorkerId) -> WorkerSample:
+        return WorkerSample()
+
+
+class Control:
+    """The application's parts, and a client."""
+
+    def __init__(self, journal_size: int = 10_000) -> None:
+        journal = Journal(time.time, time.monotonic, journal_size)
+        self.registry = Registry(wall=time.time, mono=time.monotonic, rng=Random(3), journal=journal)
+        self.probed: list[WorkerId] = []
+        self.operations = Operations(self.registry, wall=time.time, drain_timeout_s=300, probe_now=self.probed.append)
+        self.stopping = False
+        self.answers: dict[str, Answer] = {}
+        """What workers answer, by `URL path`; anything else is refused."""
+        self.client: TestClient
+
+    async def ask(self, worker: Worker, method: str, path: str, **_: object) -> Answer:
+        found = self.answers.get(f"{worker.url}{path}")
+        if found is None:
+            raise Unreachable("connection refused")
+        return found
+
+    def ready(self, url: str, model: str = "m", engine: Engine = Engine.SGLANG) -> Entry:
+        entry = self.registry.find(url) if self.registry.by_url(url) else None
+        if entry is None:
+            from gateway.workers.model import WorkerSpec
+
+            entry = self.registry.register(WorkerSpec(url), TEST)
+        worker = entry.worker
+        for _ in range(2):
+            self.registry.observe_probe(worker.id, worker.revision, ProbeResult(True, 0.001), TEST)
+        found = Capabilities(engine=engine, model_id=model, models=(model,), labels={"model_path": "/m"})
+        self.registry.observe_capabilities(worker.id, worker.revision, found, TEST)
+        return entry
+
+    async def call(self, method: str, path: str, **options: object) -> tuple[int, object]:
+        """Status and JSON (or text)."""
+        async with self.client.request(method, path, **options) as answer:  # type: ignore[arg-type]  # aiohttp's own
+            if answer.content_type == "application/json":
+                return answer.status, await answer.json()
+            return answer.status, await answer.text()
+
+
+@asynccontextmanager
+async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
+    """A running control API."""
+    made = Control(journal_size)
+    parts = ApiParts(
+        registry=made.registry,
+        operations=made.operations,
+        ask=made.ask,  # type: ignore[arg-type]  # takes the same and more
+        samples=NoSamples(),
+        stopping=lambda: made.stopping,
+        mono=time.monotonic,
+        version="0.1.0",
+        boot="boot",
+    )
+    async with TestClient(TestServer(build_app(parts))) as made.client:
+        yield made
