@@ -1,38 +1,44 @@
-"""The console as a Textual application: one timer that looks at the plane, and the keys that act on it.
+"""The console as a Textual application: one timer that looks at the plane, what is drawn, and how one gets around.
 
 It draws from the plane a few times a second, in slices that yield to the gateway's traffic, and more rarely
-when the loop is late. Whatever a command answers is shown; nothing a command raises ends the console.
+when the loop is late or frames are dear. The keys that act on workers are `acting`'s.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 from typing import ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding
+from textual.filter import LineFilter
 from textual.screen import ModalScreen, Screen
 
-from gateway.errors import GatewayError
-from gateway.operations import Command, Cordon, ProbeNow, Remove, Resume, Retry, StartDrain, Uncordon
 from gateway.telemetry.logs import LogRing
 from gateway.workers.model import WorkerId
-from smg_console import themes
-from smg_console.plane import GatewayRow, Plane, WorkerRow
+from smg_console import pace, themes
+from smg_console.acting import ActingApp
+from smg_console.plane import Plane, WorkerRow
 from smg_console.present import detail, guide
-from smg_console.screens.dialogs import AddWorker, Confirm, Question
+from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.main import MainScreen
 from smg_console.screens.views import View, WorkerView
+from smg_console.watch import Watch
+from smg_console.widgets.ascii_filter import AsciiFilter
+from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.fleet_table import FleetTable
 from smg_console.widgets.panel import Panel
-from smg_console.widgets.panels import Diagram, Feed
+from smg_console.widgets.panels import Diagram
 
-FRAME_S = 0.25
-LATE_MS = 30.0
-"""A loop this late gets every other frame only: traffic goes first."""
+LOG_LINES = 2000
 
 
-class ConsoleApp(App[None]):
-    """The console over a plane. `log` is shown on the log screen."""
+class ConsoleApp(ActingApp):
+    """The console over a plane. `log` is shown on the log screen; `ascii_only` draws nothing but ASCII.
+
+    `settled` is called once, after the first frame: what was built by then lives as long as the console (the
+    moment for `gc.freeze`, without which a collection holds the loop for tens of milliseconds).
+    """
 
     TITLE = "smg-console"
     CSS_PATH = "console.tcss"
@@ -44,30 +50,35 @@ class ConsoleApp(App[None]):
         Binding("r", "resume", "Resume"),
         Binding("x", "remove", "Remove"),
         Binding("p", "probe", "Probe now"),
+        Binding("R,ctrl+r", "retry", "Retry"),
         Binding("y", "json", "Facts as JSON"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
         Binding("colon,ctrl+p", "command_palette", "Commands"),
-        Binding("ctrl+r", "retry", "Retry"),
-        Binding("q", "quit", "Quit"),
-        Binding("ctrl+q", "quit", "Quit", show=False),
+        Binding("q,ctrl+q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
 
     def __init__(
-        self, plane: Plane, *, theme: str | None = None, ascii_only: bool = False, log: LogRing | None = None
+        self,
+        plane: Plane,
+        *,
+        theme: str | None = None,
+        ascii_only: bool = False,
+        log: LogRing | None = None,
+        settled: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__()
         self.plane = plane
         self.ascii_only = ascii_only
         self.ring = log
-        self.rows: Sequence[WorkerRow] = plane.rows()
-        self.gateway_row: GatewayRow = plane.gateway()
+        self.seen = Watch(plane)
         self.graph_worker = False
-        """Graphs show the worker under the cursor instead of the fleet."""
-        self.graphed: WorkerId | None = None
-        self._skipped = False
+        """Graphs show the worker under the cursor instead of the fleet, where there is room for one only."""
+        self._settled = settled
+        self._ascii = AsciiFilter()
+        self._drawing = asyncio.Lock()
         self._found = themes.load()
         for name, file in self._found.themes.items():
             self.register_theme(themes.textual_theme(name, file))
@@ -75,53 +86,67 @@ class ConsoleApp(App[None]):
         self._bad_theme = theme if theme not in (None, wanted) else None
         self.palette = themes.Palette(self._found.themes[wanted])
         self.theme = wanted
-        self.set_class(ascii_only, "-ascii")
 
-    def on_mount(self) -> None:
-        self.push_screen(MainScreen())
+    async def on_mount(self) -> None:
+        await self.seen.look()
+        await self.push_screen(MainScreen())
         self.theme_changed_signal.subscribe(self, lambda _theme: self._new_colours())
-        self.set_interval(FRAME_S, self._frame)
+        self.set_timer(pace.FRAME_S / 5, self._first_tick)
         for problem in self._found.problems:
-            self.notify(problem, severity="warning")
+            self.notify(problem, severity="warning", markup=False)
         if self._bad_theme is not None:
             known = ", ".join(self._found.themes)
-            self.notify(f"no theme is called {self._bad_theme}; there are {known}", severity="warning")
+            self.notify(f"no theme is called {self._bad_theme}; there are {known}", severity="warning", markup=False)
 
-    def get_default_screen(self) -> Screen[None]:
-        return Screen(id="_default")
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [*filters, self._ascii] if self.ascii_only else filters
 
     # --- drawing ---
 
-    async def _frame(self) -> None:
-        """Look at everything once. A hidden screen's panels are not looked at."""
-        late = self.gateway_row.loop_late_ms > LATE_MS
-        self._skipped = late and not self._skipped
-        if self._skipped:
-            return
-        self.look()
-        for panel in [*self.screen.query(Panel)]:
-            panel.tick()
-            await asyncio.sleep(0)
+    async def _first_tick(self) -> None:
+        await self._tick()
+        self._settled()
 
-    def look(self) -> None:
-        """Take the plane's present picture."""
-        self.gateway_row = self.plane.gateway()
-        self.rows = self.plane.rows()
-        for main in self.screen_stack:
-            if isinstance(main, MainScreen) and main.is_mounted:
-                main.query_one(Diagram).saw(main.query_one(Feed).news(), self.gateway_row.now)
-                self._choose_graphed(main)
+    async def _tick(self) -> None:
+        """The one timer: draw a frame, and see when the next is due."""
+        held_s = await self.frame()
+        self.set_timer(pace.pause_after(held_s, self.seen.gateway.loop_late_ms), self._tick)
 
-    def _choose_graphed(self, main: MainScreen) -> None:
-        row = main.table.current if self.graph_worker else None
-        self.graphed = row.worker.id if row is not None else None
-        title = f"Load of {row.worker.name}" if row is not None else "Load of the fleet"
-        main.query_one("#graphs").border_title = f"{title} (Tab switches)"
+    async def frame(self) -> float:
+        """Look at everything once and redraw what changed. Returns the seconds it held the loop at a stretch."""
+        async with self._drawing:
+            await self.seen.look()
+            held_s = self.seen.held_s
+            self._hear_events()
+            for panel in self._panels():
+                began = perf_counter()
+                if panel.is_attached:  # its screen may have closed between two slices
+                    panel.tick()
+                held_s = max(held_s, perf_counter() - began)
+                await asyncio.sleep(0)
+            for screen in self.screen_stack[-1:]:
+                if isinstance(screen, Confirm):
+                    await screen.look_again()
+            return held_s
+
+    def _panels(self) -> list[Panel]:
+        """The panels in sight: of the screen, and of the one that shines through behind a dialog."""
+        found: list[Panel] = []
+        for screen in reversed(self.screen_stack):
+            found += screen.query(Panel)
+            if not isinstance(screen, ModalScreen):
+                break
+        return found
+
+    def _hear_events(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, MainScreen) and screen.is_mounted:
+                screen.query_one(Diagram).saw(screen.query_one(Feed).news(), self.seen.gateway.now)
 
     def selection_moved(self) -> None:
-        """The cursor stands on another worker."""
-        self.look()
-        for panel in self.screen.query(".graph"):
+        """The cursor stands on another worker: draw what shows it at once."""
+        for panel in self.screen.query("#either, #strip, #chosen"):
             if isinstance(panel, Panel):
                 panel.tick()
 
@@ -137,112 +162,38 @@ class ConsoleApp(App[None]):
 
     def action_next_theme(self) -> None:
         names = sorted(self._found.themes)
-        self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
-        self.notify(f"theme {self.theme}", timeout=2)
+        self._use(names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0])
 
-    # --- acting ---
+    def _use(self, theme: str) -> None:
+        self.theme = theme
+        self.notify(f"theme {theme}", timeout=2, markup=False)
+
+    # --- getting around ---
+
+    @property
+    def under_cursor(self) -> WorkerRow | None:
+        """The worker under the table's cursor."""
+        for screen in self.screen_stack:
+            if isinstance(screen, MainScreen) and screen.is_mounted:
+                return screen.table.current
+        return None
 
     @property
     def chosen(self) -> WorkerRow | None:
         """The worker that keys act on: the one shown, else the one under the cursor."""
-        if isinstance(self.screen, WorkerView):
-            return self.plane.row(self.screen.worker_id)
-        if isinstance(self.screen, MainScreen):
-            return self.screen.query_one(FleetTable).current
-        return None
+        return self._chosen_on(self.screen)
 
-    def _chosen_name(self) -> str | None:
-        """The chosen worker's name, or a word that there is none."""
-        if self.plane.read_only:
-            self.notify("this console is read-only (--read-only)", severity="warning")
-            return None
-        row = self.chosen
-        if row is None:
-            self.notify("no worker is chosen", severity="warning")
-            return None
-        return row.worker.name
-
-    def give(self, command: Command) -> None:
-        """Give a command and show what came of it."""
-        self.run_worker(self._give(command), name=f"command {command.verb}", exit_on_error=False)
-
-    async def _give(self, command: Command) -> None:
-        try:
-            done = await self.plane.execute(command)
-        except GatewayError as error:
-            self.notify(error.message, severity="error", markup=False)
-        else:
-            self.notify(done.message, severity="information" if done.changed else "warning", markup=False)
-        self.look()
-
-    def action_add(self) -> None:
-        if self.plane.read_only:
-            self.notify("this console is read-only (--read-only)", severity="warning")
-            return
-        if not isinstance(self.screen, ModalScreen):
-            self.push_screen(AddWorker(), lambda command: self.give(command) if command is not None else None)
-
-    def action_cordon(self) -> None:
-        name, row = self._chosen_name(), self.chosen
-        if name is not None and row is not None:
-            self.give(Uncordon(name) if row.worker.cordoned else Cordon(name))
-
-    def action_resume(self) -> None:
-        if (name := self._chosen_name()) is not None:
-            self.give(Resume(name))
-
-    def action_probe(self) -> None:
-        if (name := self._chosen_name()) is not None:
-            self.give(ProbeNow(name))
-
-    def action_retry(self) -> None:
-        if (name := self._chosen_name()) is not None:
-            self.give(Retry(name))
-
-    def action_drain(self) -> None:
-        if (name := self._chosen_name()) is not None:
-            self._ask("Drain", name, lambda answer: self.give(StartDrain(name)) if answer else None)
-
-    def action_remove(self) -> None:
-        if (name := self._chosen_name()) is not None:
-            self._ask(
-                "Remove",
-                name,
-                lambda answer: self.give(Remove(name, now=answer == "extra")) if answer else None,
-                extra="Remove now",
-            )
-
-    def _ask(self, verb: str, name: str, then: Callable[[str | None], None], extra: str = "") -> None:
-        try:
-            effect = self.plane.effect(name)
-        except GatewayError as error:
-            self.notify(error.message, severity="error", markup=False)
-            return
-        last = effect.routable and not effect.left
-        lines = guide.effect_lines(effect, last=last)
-        if extra:
-            lines = (*lines, f"{extra} does not wait for requests in flight; they go on unseen.")
-        self.push_screen(Confirm(Question(f"{verb} {name}?", lines, verb, name if last else "", extra)), then)
-
-    async def action_quit(self) -> None:
-        """Quit; with requests in flight only after asking."""
-        flying = self.plane.gateway().in_flight
-        if isinstance(self.screen, Confirm):
-            return
-        if not flying:
-            self.exit()
-            return
-        lines = (
-            f"{flying} requests are in flight; quitting ends the gateway and cuts those that are not done in 2 s.",
-        )
-        self.push_screen(
-            Confirm(Question("Quit?", lines, "Quit")), lambda answer: self.exit() if answer is not None else None
-        )
-
-    # --- looking ---
+    def _chosen_on(self, screen: Screen[object]) -> WorkerRow | None:
+        if isinstance(screen, WorkerView):
+            return self.plane.row(screen.worker_id)
+        return self.under_cursor if isinstance(screen, MainScreen) else None
 
     def on_fleet_table_opened(self, message: FleetTable.Opened) -> None:
-        self.push_screen(WorkerView(message.worker_id))
+        self._open(message.worker_id)
+
+    def _open(self, worker_id: WorkerId) -> None:
+        if (row := self.plane.row(worker_id)) is not None:
+            self.push_screen(WorkerView(row))
 
     def action_json(self) -> None:
         row = self.chosen
@@ -252,35 +203,49 @@ class ConsoleApp(App[None]):
 
     def action_log(self) -> None:
         ring = self.ring
-        if ring is not None and not isinstance(self.screen, View):
-            self.push_screen(View("Log", lambda _width: detail.log_lines(list(ring.lines), 2000)))
+        if ring is None:
+            self.notify("there is no log here", severity="warning")
+        elif not isinstance(self.screen, View | ModalScreen):
+            self.push_screen(View("Log", lambda _width: detail.log_lines(list(ring.lines), LOG_LINES), at_end=True))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, ModalScreen):
-            self.push_screen(View("Help", guide.help_lines))
+            reading = isinstance(self.screen, View)
+            self.push_screen(View("Help", lambda width: guide.help_lines(width, reading=reading)))
+
+    async def action_quit(self) -> None:
+        """Quit; with requests in flight only after asking. Asked for twice, it is meant."""
+        flying = self.plane.gateway().in_flight
+        if not flying or isinstance(self.screen, QuitQuestion):
+            self.exit()
+        else:
+            self.push_screen(QuitQuestion(_quit_question(flying)), lambda answer: self.exit() if answer else None)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything a key does, by name, for the command palette."""
         yield SystemCommand("Add a worker", "a", self.action_add)
-        row = self.chosen
+        row = self._chosen_on(screen)
         if row is not None:
-            name = row.worker.name
-            yield SystemCommand(f"Cordon or uncordon {name}", "c", self.action_cordon)
+            name, worker_id = row.worker.name, row.worker.id
+            yield SystemCommand(f"{'Uncordon' if row.worker.cordoned else 'Cordon'} {name}", "c", self.action_cordon)
             yield SystemCommand(f"Drain {name}", "d", self.action_drain)
             yield SystemCommand(f"Resume {name}", "r", self.action_resume)
             yield SystemCommand(f"Remove {name}", "x", self.action_remove)
             yield SystemCommand(f"Probe {name} now", "p", self.action_probe)
-            yield SystemCommand(f"Retry {name}", "register it anew: Ctrl+R", self.action_retry)
-            yield SystemCommand(f"Details of {name}", "Enter", lambda: self._open(row.worker.id))
+            yield SystemCommand(f"Retry {name}", "R: register it anew", self.action_retry)
+            yield SystemCommand(f"Details of {name}", "Enter", lambda: self._open(worker_id))
             yield SystemCommand(f"JSON of {name}", "y", self.action_json)
         yield SystemCommand("Log", "l", self.action_log)
         yield SystemCommand("Help", "?", self.action_help)
         yield SystemCommand("Quit", "q", self.action_quit)
-        for name in self._found.themes:
-            yield SystemCommand(f"Theme {name}", self._found.themes[name].title, lambda chosen=name: self._use(chosen))
+        for name, file in self._found.themes.items():
+            yield SystemCommand(f"Theme {name}", file.title, lambda chosen=name: self._use(chosen))
 
-    def _open(self, worker_id: WorkerId) -> None:
-        self.push_screen(WorkerView(worker_id))
 
-    def _use(self, theme: str) -> None:
-        self.theme = theme
+class QuitQuestion(Confirm):
+    """Asks before requests are cut off."""
+
+
+def _quit_question(flying: int) -> Question:
+    asked = f"{flying} request{'' if flying == 1 else 's'} in flight."
+    return Question("Quit?", (asked, "Quitting ends the gateway and cuts those that are not done in 2 s."), "Quit")

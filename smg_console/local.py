@@ -88,6 +88,9 @@ class LocalPlane:
     def seq(self) -> int:
         return self._journal.seq
 
+    def ids(self) -> Sequence[WorkerId]:
+        return list(self._registry.entries)
+
     def rows(self) -> Sequence[WorkerRow]:
         return [self._row(entry) for entry in self._registry.entries.values()]
 

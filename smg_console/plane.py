@@ -80,8 +80,12 @@ class Plane(Protocol):
         """Number of the last event; while it stands still, no worker's facts changed."""
         ...
 
-    def rows(self) -> Sequence[WorkerRow]:
+    def ids(self) -> Sequence[WorkerId]:
         """All listed workers, in the order they were added."""
+        ...
+
+    def rows(self) -> Sequence[WorkerRow]:
+        """The rows of all listed workers. For a big fleet rather ask `row` for each of `ids`, in slices."""
         ...
 
     def row(self, worker_id: WorkerId) -> WorkerRow | None: ...

@@ -109,7 +109,8 @@ class Discovery:
         replies = Replies(
             models.result(), version_task.result(), server.result(), model.result(), tuple(sorted(missing))
         )
-        reached = not missing or not all(_UNREACHED in text for text in missing)
+        told = (replies.models, replies.version, replies.server_info, replies.model_info)
+        reached = any(reply is not None for reply in told) or not all(_UNREACHED in text for text in missing)
         return replies, reached
 
     async def _get(self, worker: Worker, paths: tuple[str, ...], missing: list[str]) -> object:

@@ -7,13 +7,14 @@ from typing import Any
 from gateway.workers.model import Engine, Health, State
 from smg_console.plane import WorkerRow
 from smg_console.present import numbers
-from smg_console.present.runs import Line, Run, fit
+from smg_console.present.runs import Line, Run, cut, cut_middle, fit, width_of
 from smg_console.present.states import host_of, state_text, state_word
 
 _ORDER = {
     state: n for n, state in enumerate((State.FAILED, State.UNHEALTHY, State.DRAINING, State.REGISTERING, State.READY))
 }
 """By state means trouble first."""
+QUEUE_WARNS, KV_WARNS = 8, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,27 @@ class Column:
     key: str
     text: Callable[[WorkerRow, float], Run]
     order: Callable[[WorkerRow], Any]
+    shorten: Callable[[str, int], str] = fit
+    """Fits a text of the left-aligned columns into so many cells."""
 
 
 def _number(value: float | None) -> float:
     """Unknown sorts below everything."""
     return -1.0 if value is None else value
+
+
+def _name_number(row: WorkerRow) -> int:
+    digits = row.worker.name[1:]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _worker(row: WorkerRow, now: float) -> Run:
+    return f"{row.worker.name:<3} {host_of(row.worker.url)}", ""
+
+
+def short_model(text: str, width: int) -> str:
+    """A model's name in so many cells: without its organisation where both do not fit."""
+    return fit(text.rpartition("/")[2] if len(text) > width else text, width)
 
 
 def _streak(row: WorkerRow, now: float) -> Run:
@@ -64,8 +81,9 @@ def _kv(row: WorkerRow) -> float | None:
     return row.load.kv_usage if row.load is not None else None
 
 
-def _warned(value: float | None, text: str, limit: float) -> Run:
-    return text, "warning" if value is not None and value >= limit else ""
+def _plain(value: float | None, text: str, warns: float = float("inf")) -> Run:
+    """A number: muted where there is none to speak of, in the warning colour from `warns` on."""
+    return text, "muted" if not value else "warning" if value >= warns else ""
 
 
 def _errors(row: WorkerRow, now: float) -> Run:
@@ -81,56 +99,57 @@ COLUMNS = (
         0,
         "S",
         lambda r, now: state_text(r.worker),
-        lambda r: (_ORDER[r.worker.state], r.worker.name),
+        lambda r: (_ORDER[r.worker.state], r.worker.cordoned, _name_number(r)),
     ),
-    Column(
-        "Worker",
-        26,
-        False,
-        0,
-        "N",
-        lambda r, now: (f"{r.worker.name} {host_of(r.worker.url)}", ""),
-        lambda r: int(r.worker.name[1:] or 0),
-    ),
+    Column("Worker", 19, False, 0, "N", _worker, _name_number, cut_middle),
     Column(
         "Model",
-        18,
+        16,
         False,
         96,
         "M",
         lambda r, now: (r.worker.model_id or "any", "" if r.worker.model_id else "muted"),
         lambda r: r.worker.model_id or "",
+        short_model,
     ),
-    Column("Engine", 8, False, 150, "G", _engine, lambda r: r.worker.engine.value),
-    Column("In fl", 5, True, 0, "I", lambda r, now: (numbers.count(r.in_flight), ""), lambda r: r.in_flight),
+    Column("Engine", 7, False, 150, "B", _engine, lambda r: r.worker.engine.value),
+    Column(
+        "In fl", 5, True, 0, "I", lambda r, now: _plain(r.in_flight, numbers.count(r.in_flight)), lambda r: r.in_flight
+    ),
     Column(
         "Queue",
         5,
         True,
         62,
         "Q",
-        lambda r, now: _warned(_queue(r), numbers.count(_queue(r)), 8),
+        lambda r, now: _plain(_queue(r), numbers.count(_queue(r)), QUEUE_WARNS),
         lambda r: _number(_queue(r)),
     ),
     Column(
-        "KV", 5, True, 108, "K", lambda r, now: _warned(_kv(r), numbers.percent(_kv(r)), 0.9), lambda r: _number(_kv(r))
+        "KV",
+        5,
+        True,
+        104,
+        "K",
+        lambda r, now: _plain(_kv(r), numbers.percent(_kv(r)), KV_WARNS),
+        lambda r: _number(_kv(r)),
     ),
     Column(
         "Req/s",
         6,
         True,
-        116,
-        "R",
-        lambda r, now: (numbers.rate(r.sample.requests_per_s), ""),
+        110,
+        "A",
+        lambda r, now: _plain(r.sample.requests_per_s, numbers.rate(r.sample.requests_per_s)),
         lambda r: r.sample.requests_per_s,
     ),
     Column(
         "p50",
         6,
         True,
-        70,
+        90,
         "L",
-        lambda r, now: (numbers.duration(r.sample.response.p50), ""),
+        lambda r, now: _plain(r.sample.response.p50, numbers.duration(r.sample.response.p50)),
         lambda r: _number(r.sample.response.p50),
     ),
     Column(
@@ -139,7 +158,7 @@ COLUMNS = (
         True,
         0,
         "P",
-        lambda r, now: (numbers.duration(r.sample.response.p99), ""),
+        lambda r, now: _plain(r.sample.response.p99, numbers.duration(r.sample.response.p99)),
         lambda r: _number(r.sample.response.p99),
     ),
     Column(
@@ -148,50 +167,79 @@ COLUMNS = (
         True,
         124,
         "F",
-        lambda r, now: (numbers.duration(r.sample.ttft.p50), ""),
+        lambda r, now: _plain(r.sample.ttft.p50, numbers.duration(r.sample.ttft.p50)),
         lambda r: _number(r.sample.ttft.p50),
     ),
     Column("Err", 5, True, 62, "E", _errors, lambda r: _number(r.sample.error_rate)),
-    Column("Health", 6, True, 78, "H", _streak, lambda r: r.health.counter.ok_run - r.health.counter.fail_run),
-    Column("Since", 7, True, 86, "T", _since, lambda r: r.worker.since),
+    Column("Probe", 5, True, 70, "H", _streak, lambda r: r.health.counter.ok_run - r.health.counter.fail_run),
+    Column("Since", 7, True, 78, "T", _since, lambda r: r.worker.since),
     Column("Requests", 8, True, 160, "C", lambda r, now: (numbers.count(r.requests), "muted"), lambda r: r.requests),
+    Column(
+        "Prio",
+        4,
+        True,
+        170,
+        "W",
+        lambda r, now: (str(r.worker.spec.priority), "muted"),
+        lambda r: r.worker.spec.priority,
+    ),
 )
 BY_KEY = {column.key: column for column in COLUMNS}
-_FLEXIBLE = ("Worker", "Model")
+_FLEXIBLE = {"Worker": 28, "Model": 36}
+"""Columns that take what is left over, up to so many cells; a last one without a head takes the rest."""
+_STATUS = 24
+"""Room from which on the rest of the line tells why a worker is as it is."""
+
+Shown = Sequence[tuple[Column, int]]
 
 
 def shown_columns(width: int) -> list[tuple[Column, int]]:
     """The columns for a table this wide, with their widths; what is left over goes to worker and model."""
     chosen = [column for column in COLUMNS if width >= column.from_width]
-    spare = width - 1 - sum(column.width + 1 for column in chosen)
-    flexible = [column for column in chosen if column.title in _FLEXIBLE]
     widths = {column.title: column.width for column in chosen}
+    spare = width - 1 - sum(column.width + 1 for column in chosen)
     if spare < 0:
         widths["Worker"] = max(8, widths["Worker"] + spare)
-    else:
-        for n, column in enumerate(flexible):
-            widths[column.title] += min(24, spare // len(flexible) + (n < spare % len(flexible)))
+    while spare > 0:
+        growing = [name for name, most in _FLEXIBLE.items() if name in widths and widths[name] < most]
+        if not growing:
+            break
+        widths[growing[spare % len(growing)]] += 1
+        spare -= 1
     return [(column, widths[column.title]) for column in chosen]
 
 
-def header(columns: Sequence[tuple[Column, int]], sort: str, reverse: bool) -> Line:
+def header(columns: Shown, sort: str, reverse: bool, width: int) -> Line:
     """The head of the table, with an arrow at the column that sorts."""
     runs: list[Run] = [(" ", "")]
-    for column, width in columns:
-        title = column.title + (("▾" if reverse else "▴") if column.key == sort else "")
-        runs.append(
-            (fit(title, width, right=column.right) + " ", "bold accent" if column.key == sort else "bold muted")
-        )
-    return tuple(runs)
+    for column, cells in columns:
+        sorts = column.key == sort
+        arrow = ("▼" if reverse else "▲") if sorts else ""
+        title = arrow + column.title if column.right else column.title + arrow
+        runs.append((fit(title, cells, right=column.right) + " ", "bold accent" if sorts else "bold muted"))
+    if width - width_of(runs) >= _STATUS:
+        runs.append((" Why", "bold muted"))
+    return cut(runs, width)
 
 
-def row_line(row: WorkerRow, columns: Sequence[tuple[Column, int]], now: float, *, selected: bool) -> Line:
+def row_line(row: WorkerRow, columns: Shown, now: float, width: int, *, selected: bool) -> Line:
     """A worker's line."""
     runs: list[Run] = [("▸" if selected else " ", "bold accent")]
-    for column, width in columns:
+    for column, cells in columns:
         text, style = column.text(row, now)
-        runs.append((fit(text, width, right=column.right) + " ", style))
-    return tuple(runs)
+        fitted = fit(text, cells, right=True) if column.right else column.shorten(text, cells)
+        runs.append((fitted + " ", style))
+    if width - width_of(runs) >= _STATUS:
+        runs.append((f" {why(row)}", "muted"))
+    return cut(runs, width)
+
+
+def why(row: WorkerRow) -> str:
+    """Why a worker is as it is: the cordon's reason, else that of its last move."""
+    worker = row.worker
+    if worker.cordoned and worker.state is State.READY:
+        return worker.cordon_reason
+    return worker.reason
 
 
 def ordered(rows: Sequence[WorkerRow], sort: str, reverse: bool) -> list[WorkerRow]:
@@ -200,23 +248,22 @@ def ordered(rows: Sequence[WorkerRow], sort: str, reverse: bool) -> list[WorkerR
 
 
 def matches(row: WorkerRow, words: Sequence[str]) -> bool:
-    """Whether every word of a filter fits: `state:ready`, `model:llama`, `engine:`, `label:`, or a part of a name."""
+    """Whether every word of a filter fits: `state:ready`, `model:llama`, `engine:`, `label:`, or a part of anything."""
+    return all(_fits(row, word.lower()) for word in words)
+
+
+def _fits(row: WorkerRow, word: str) -> bool:
     worker = row.worker
-    for word in words:
-        field, colon, wanted = word.lower().partition(":")
-        if colon and field == "state":
-            found = [state_word(worker), worker.state.value, *(["cordoned"] if worker.cordoned else [])]
-            if not any(text.startswith(wanted) for text in found):
-                return False
-        elif colon and field == "model":
-            if not any(wanted in name.lower() for name in worker.models):
-                return False
-        elif colon and field == "engine":
-            if wanted not in worker.engine.value:
-                return False
-        elif colon and field == "label":
-            if not any(wanted in f"{name}={value}".lower() for name, value in worker.labels.items()):
-                return False
-        elif not any(word.lower() in text.lower() for text in (worker.name, worker.url, *worker.models, worker.state)):
-            return False
-    return True
+    states = [state_word(worker), worker.state.value, *(["cordoned"] if worker.cordoned else [])]
+    labels = [f"{name}={value}".lower() for name, value in worker.labels.items()]
+    field, colon, wanted = word.partition(":")
+    if colon and field == "state":
+        return any(state.startswith(wanted) for state in states)
+    if colon and field == "model":
+        return any(wanted in name.lower() for name in worker.models)
+    if colon and field == "engine":
+        return wanted in worker.engine.value
+    if colon and field == "label":
+        return any(wanted in label for label in labels)
+    texts = (worker.name, worker.url.lower(), *(name.lower() for name in worker.models), *states, *labels)
+    return any(word in text for text in texts)

@@ -1,29 +1,68 @@
-"""What the console says in sentences: the effect of an act before it happens, and the help. Pure."""
+"""What the console says in sentences: the effect of an act before it happens, what to do next, the help. Pure."""
+
+from collections.abc import Sequence
 
 from gateway.operations import Effect
+from gateway.workers.model import State, Worker
 from smg_console.present import fleet
-from smg_console.present.runs import BLANK, Line
-from smg_console.present.states import GLYPHS
+from smg_console.present.feed import clock
+from smg_console.present.runs import BLANK, Line, Run, cut, cut_end
+from smg_console.present.states import GLYPHS, next_step, state_word
 
-KEYS = (
+ACTS = (
     ("a", "add a worker"),
     ("c", "cordon: no new requests; once more lifts it"),
-    ("d", "drain: no new requests, wait for those in flight, stay listed"),
+    ("d", "drain: finish what is in flight, stay listed"),
     ("r", "resume: call a drain off"),
     ("x", "remove: drain, then leave the list"),
     ("p", "probe now"),
-    ("Ctrl+R", "retry: register an unhealthy or failed worker anew"),
-    ("Enter", "details of a worker"),
+    ("R", "retry: register an unhealthy or failed worker anew"),
     ("y", "its facts as JSON"),
-    ("j k ↓ ↑", "move; g and G first and last"),
-    ("/", "filter, as one types: llama, state:ready, model:qwen, label:rack=b7"),
+)
+MOVES = (
+    ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
+    ("Enter", "details of the worker under the cursor"),
+    ("Tab", "to the events and back to the table"),
+    ("/", "filter: llama, state:ready, model:qwen, label:rack=b7"),
     ("Esc", "back; clears the filter"),
-    ("Tab", "graphs of the fleet, or of the worker under the cursor"),
-    (":  Ctrl+P", "all commands by name"),
-    ("l", "log"),
+    ("w", "graphs of the worker under the cursor, or of the fleet"),
+)
+ANYWHERE = (
+    (":  Ctrl+P", "all commands by name, themes too"),
+    ("l", "the log"),
     ("t", "next theme"),
+    ("?", "this help"),
     ("q", "quit; asks when requests are in flight"),
 )
+HALF = 50
+"""Width of the help's right column."""
+READING = (
+    ("j k, arrows", "scroll; PgDn PgUp by pages; g and G top and end"),
+    ("Esc", "back"),
+)
+
+
+def standing(worker: Worker, width: int) -> str:
+    """One line under the table: since when a worker is as it is, why, and what happens next or can be pressed."""
+    text = f"{worker.name} {state_word(worker)} since {clock(worker.since)}: {worker.reason}; {next_step(worker)}"
+    return cut_end(text, width)
+
+
+def empty_lines(address: str, words: Sequence[str]) -> list[Line]:
+    """Instead of rows: how to get some."""
+    if words:
+        return [
+            BLANK,
+            (("  No worker fits the filter ", "warning"), (" ".join(words), "bold"), ("; Esc clears it.", "warning")),
+        ]
+    return [
+        BLANK,
+        (("  No workers yet. There are three ways to add one:", "bold"),),
+        BLANK,
+        (("  here     ", "muted"), ("a", "bold accent"), (" opens a form", "")),
+        (("  start    ", "muted"), ("smg-console --worker-urls http://host:8000", "")),
+        (("  API      ", "muted"), (f'curl -X POST {address}/workers -d \'{{"url":"http://host:8000"}}\'', "")),
+    ]
 
 
 def effect_lines(effect: Effect, *, last: bool) -> tuple[str, ...]:
@@ -39,15 +78,42 @@ def effect_lines(effect: Effect, *, last: bool) -> tuple[str, ...]:
     return (f"{flying}, which may finish.", f"{others} of {model} remain: {share} % of its capacity.")
 
 
-def help_lines(width: int) -> list[Line]:
-    """The keys, the columns that sort, and the signs."""
-    lines: list[Line] = [(("Keys", "bold accent"),)]
-    lines += [((f"  {key:<11}", "bold"), (text, "")) for key, text in KEYS]
-    lines += [BLANK, (("Sort the table (Shift and a letter, once more turns it round)", "bold accent"),)]
-    letters = [f"{column.key} {column.title.lower()}" for column in fleet.COLUMNS if column.key != "G"]
-    lines += [((f"  {'   '.join(letters[n : n + 5])}", ""),) for n in range(0, len(letters), 5)]
-    lines += [BLANK, (("Signs", "bold accent"),)]
-    lines += [((f"  {glyph} {state}", state.value),) for state, glyph in GLYPHS.items()]
-    lines += [(("  ⊘ cordoned", "warning"),)]
-    lines += [BLANK, (("Copying: hold Shift (Option on a Mac) while selecting with the mouse.", "muted"),)]
-    return lines
+def help_lines(width: int, *, reading: bool) -> list[Line]:
+    """The keys of where one is (the table, or a text one reads), the columns that sort, and the signs."""
+    first = ("Reading", READING) if reading else ("Table", MOVES)
+    groups = (first, ("Acts on the worker", ACTS), ("Anywhere", ANYWHERE))
+    left: list[Line] = []
+    for title, keys in groups:
+        left += [((title, "bold accent"),), *(((f"  {key:<12}", "bold"), (text, "")) for key, text in keys), BLANK]
+    sorts = [f"{column.key} {column.title.lower()}" for column in fleet.COLUMNS]
+    right: list[Line] = [(("Sort by: Shift and the letter, again to reverse", "bold accent"),)]
+    right += [_three(sorts[n : n + 3]) for n in range(0, len(sorts), 3)]
+    right += [BLANK, (("Signs", "bold accent"),)]
+    right += [((f"  {glyph} ", state.value), (_SIGNS[state], "")) for state, glyph in GLYPHS.items()]
+    right += [(("  ⊘ ", "warning"), ("cordoned: takes no new requests", ""))]
+    right += [(("  ✓12 ✗2 ", "bold"), ("good or bad probes in a row", ""))]
+    right += [BLANK, (("Copying: hold Shift (Option on a Mac) while selecting with the mouse.", "muted"),)]
+    if width < 2 * HALF:
+        return [*left, *right]
+    pad = max(len(left), len(right))
+    return [
+        (*cut(a, width - HALF), *b)
+        for a, b in zip([*left, *[BLANK] * (pad - len(left))], [*right, *[BLANK] * (pad - len(right))], strict=True)
+    ]
+
+
+_SIGNS = {
+    State.REGISTERING: "registering: waits for its first good probes",
+    State.READY: "ready: takes requests",
+    State.UNHEALTHY: "unhealthy: its probes fail",
+    State.FAILED: "failed: did not come up in time",
+    State.DRAINING: "draining or drained: finishes what is in flight",
+    State.GONE: "gone",
+}
+
+
+def _three(words: Sequence[str]) -> Line:
+    runs: list[Run] = [("  ", "")]
+    for word in words:
+        runs += [(word[:1], "bold"), (f"{word[1:]:<13}", "")]
+    return tuple(runs)

@@ -1,6 +1,7 @@
 """A line as runs of (text, style name), and fitting text into cells."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
 
@@ -18,6 +19,19 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     if length < width:
         return " " * (width - length) + text if right else text + " " * (width - length)
     return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, max(0, width))
+
+
+def cut_end(text: str, width: int) -> str:
+    """The text, cut with an ellipsis where it does not fit."""
+    return text if cell_len(text) <= width else fit(text, max(0, width))
+
+
+def cut_middle(text: str, width: int) -> str:
+    """Like `fit`, but what is too long loses its middle: both ends of a host name tell workers apart."""
+    if cell_len(text) <= width or width < 8:
+        return fit(text, width)
+    tail = min(len(text) - 1, (width - 1) * 2 // 5)
+    return fit(set_cell_size(text, width - 1 - tail) + "…" + text[-tail:], width)
 
 
 def width_of(line: Sequence[Run]) -> int:
@@ -48,50 +62,56 @@ def cut(line: Sequence[Run], width: int) -> Line:
     return tuple(found)
 
 
-ASCII_TABLE = str.maketrans(
-    {
-        "─": "-",
-        "│": "|",
-        "┌": "+",
-        "┐": "+",
-        "└": "+",
-        "┘": "+",
-        "├": "+",
-        "┤": "+",
-        "┬": "+",
-        "┴": "+",
-        "▶": ">",
-        "◀": "<",
-        "▼": "v",
-        "▲": "^",
-        "→": ">",
-        "…": "~",
-        "·": ".",
-        "●": "O",
-        "◌": "o",
-        "◆": "!",
-        "✖": "X",
-        "◐": "D",
-        "✓": "+",
-        "✗": "x",
-        "⊘": "#",
-        "▸": ">",
-        "▏": "|",
-        "█": "#",
-        "▁": ".",
-        "×": "x",
-        "–": "-",
-        "—": "-",
-        "µ": "u",
-        "⇄": "=",
-        "↻": "@",
-        "▾": "v",
-        "▴": "^",
-        "°": " ",
-    }
-)
+_ASCII = {
+    **dict.fromkeys("─╌╴╶━═▔▁⎺⎽", "-"),
+    **dict.fromkeys("│╎┃║▏▕▌▐▎▊", "|"),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛╔╗╚╝", "+"),
+    **dict.fromkeys("█▀▄▆▇▅▃▂", "#"),
+    "━": "=",
+    "┃": "#",
+    "▁": "_",
+    "▔": "-",
+    "▶": ">",
+    "◀": "<",
+    "▼": "v",
+    "▲": "^",
+    "→": ">",
+    "←": "<",
+    "↓": "v",
+    "↑": "^",
+    "⇄": "=",
+    "…": "~",
+    "·": ".",
+    "•": "*",
+    "×": "x",
+    "–": "-",
+    "—": "-",
+    "µ": "u",
+    "°": " ",
+    "\u00a0": " ",
+    "●": "O",
+    "◌": "o",
+    "◆": "!",
+    "✖": "X",
+    "◐": "D",
+    "✓": "+",
+    "✗": "x",
+    "⊘": "#",
+    "▸": ">",
+    "↻": "@",
+}
+
+
+@lru_cache(256)
+def _ascii_char(char: str) -> str:
+    return char if char.isascii() else _ASCII.get(char) or "?" * cell_len(char)
 
 
 def ascii_only(text: str) -> str:
-    """The text without anything a plain terminal could not show."""
-    return text.translate(ASCII_TABLE).encode("ascii", "replace").decode()
+    """The text in as many cells, without anything a plain terminal could not show."""
+    return text if text.isascii() else "".join(map(_ascii_char, text))
+
+
+def printable(text: str) -> str:
+    """The text without control characters: what a worker tells must not steer the terminal."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

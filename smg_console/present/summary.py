@@ -1,89 +1,113 @@
 """The header line and the health counters. Pure."""
 
-from collections import Counter
-from collections.abc import Sequence
-
-from gateway.workers.availability import availability
 from gateway.workers.model import Health, State
-from smg_console.plane import GatewayRow, WorkerRow
+from smg_console.plane import GatewayRow
 from smg_console.present import numbers
-from smg_console.present.runs import Line, Run, fit, spread
+from smg_console.present.feed import clock
+from smg_console.present.overview import Overview
+from smg_console.present.runs import Line, Run, fit, spread, width_of
 
 LATE_MS = 20.0
 
 
 def header_line(gateway: GatewayRow, width: int, *, read_only: bool) -> Line:
-    """Who we are, and how it goes; with little room the words get shorter, never the numbers fewer."""
-    narrow = width < 100
-    late = gateway.loop_late_ms
-    flying, errors = gateway.in_flight, gateway.errors_per_s
-    right: list[Run] = []
-    for long, short, text, cells, style in (
-        ("req/s", "r/s", numbers.rate(gateway.requests_per_s), 5, "bold"),
-        ("err/s", "e/s", numbers.rate(errors), 4, "bold error" if errors else "bold"),
-        ("in flight", "fl", numbers.count(flying), 4, "bold"),
-        ("loop", "loop", f"{late:.0f}ms", 5, "bold warning" if late > LATE_MS else ""),
-        ("up", "up", numbers.age(gateway.now - gateway.started_at), 6, ""),
-    ):
-        right += [(f" {short if narrow else long} ", "muted"), (fit(text, cells, right=True), style)]
-    left: list[Run] = [(" smg " if narrow else " smg-console ", "bold reverse accent"), (" ", "")]
+    """Who we are, and how it goes. With little room words get shorter, then the least urgent numbers leave."""
+    left = _who(gateway, width, read_only=read_only)
+    room = width - width_of(left) - 1
+    parts = _how(gateway, narrow=False)
+    if sum(map(width_of, parts)) > room:
+        parts = _how(gateway, narrow=True)
+    while len(parts) > 3 and sum(map(width_of, parts)) > room:
+        parts.pop()
+    return spread(left, [run for part in parts for run in part], width)
+
+
+def _who(gateway: GatewayRow, width: int, *, read_only: bool) -> list[Run]:
+    roomy = width >= 100
+    left: list[Run] = [(" smg-console " if roomy else " smg ", "bold reverse accent"), (" ", "")]
     if gateway.stopping:
         left.append(("STOPPING ", "bold error"))
     if read_only:
         left.append(("READ-ONLY ", "bold warning"))
     left.append((gateway.address.removeprefix("http://"), "bold"))
-    if not narrow:
+    if roomy:
         left += [("  ", ""), (gateway.policy, "muted")]
-    return spread(left, right, width)
+    return left
 
 
-def counters(rows: Sequence[WorkerRow], now: float, width: int) -> list[Line]:
-    """Health at a glance: verdicts, what does not take traffic, and how old the oldest answer is."""
-    verdicts = Counter(row.worker.health for row in rows)
-    cordoned = sum(row.worker.cordoned for row in rows)
-    routable = sum(availability(row.worker).routable for row in rows)
-    failing = sum(row.health.counter.fail_run > 0 for row in rows)
-    checked = [row.health.last_check for row in rows if row.health.last_check is not None]
-    drains = [row for row in rows if row.worker.state is State.DRAINING]
-    waiting = sum(row.in_flight for row in drains)
-    oldest = numbers.age(now - min(checked)) if checked else numbers.NONE
-    lines: list[list[Run]] = [
-        [("✓ healthy   ", "ready"), (f"{verdicts[Health.HEALTHY]:>5}", "bold")],
-        [
-            ("✗ unhealthy ", "unhealthy" if verdicts[Health.UNHEALTHY] else "muted"),
-            (f"{verdicts[Health.UNHEALTHY]:>5}", "bold"),
-        ],
-        [("◌ unknown   ", "muted"), (f"{verdicts[Health.UNKNOWN]:>5}", "bold")],
-        [("▸ routable  ", "accent"), (f"{routable:>5}", "bold" if routable or not rows else "bold error")],
-        [("⊘ cordoned  ", "warning" if cordoned else "muted"), (f"{cordoned:>5}", "bold")],
-        [
-            ("◐ draining  ", "draining" if drains else "muted"),
-            (f"{len(drains):>5}", "bold"),
-            (f" {waiting} in flight" if waiting else "", "muted"),
-        ],
-        [
-            ("! failing   ", "unhealthy" if failing else "muted"),
-            (f"{failing:>5}", "bold"),
-            (" probes now" if failing else "", "muted"),
-        ],
-        [("  oldest check ", "muted"), (f"{oldest:>6}", "")],
+def _how(gateway: GatewayRow, *, narrow: bool) -> list[tuple[Run, ...]]:
+    """Numbers before their units, in cells that do not move; the most urgent first."""
+    late, errors = gateway.loop_late_ms, gateway.errors_per_s
+    bad = "bold error" if errors else "bold"
+    slow = "bold warning" if late > LATE_MS else ""
+    lateness = fit(f"{'!' if late > LATE_MS else ''}{late:.0f}ms", 6 if narrow else 7, right=True)
+    up = numbers.age(gateway.now - gateway.started_at)
+    return [
+        (
+            (fit(numbers.rate(gateway.requests_per_s), 5, right=True), "bold"),
+            (" r/s " if narrow else " req/s ", "muted"),
+        ),
+        ((fit(numbers.rate(errors), 4, right=True), bad), (" e/s " if narrow else " err/s ", "muted")),
+        (
+            (fit(numbers.count(gateway.in_flight), 5, right=True), "bold"),
+            (" fl " if narrow else " in flight ", "muted"),
+        ),
+        ((lateness, slow), (" loop ", "muted")),
+        ((f" {clock(gateway.now)} ", ""),),
+        ((" up ", "muted"), (fit(up, 7), "")),
     ]
-    return [tuple(line) for line in lines]
 
 
-def counters_line(rows: Sequence[WorkerRow]) -> Line:
-    """The same in one line, for small terminals."""
-    verdicts = Counter(row.worker.health for row in rows)
-    routable = sum(availability(row.worker).routable for row in rows)
-    cordoned = sum(row.worker.cordoned for row in rows)
-    return (
-        ("✓ ", "ready"),
-        (f"{verdicts[Health.HEALTHY]} healthy  ", ""),
-        ("✗ ", "unhealthy"),
-        (f"{verdicts[Health.UNHEALTHY]} unhealthy  ", ""),
-        ("◌ ", "muted"),
-        (f"{verdicts[Health.UNKNOWN]} unknown  ", ""),
-        ("▸ ", "accent"),
-        (f"{routable} of {len(rows)} routable", "" if routable or not rows else "bold error"),
-        (f"  ⊘ {cordoned} cordoned" if cordoned else "", "warning"),
+def counters(fleet: Overview, now: float) -> list[Line]:
+    """Health at a glance, one count a line: verdicts, what draws no traffic, and the age of the oldest answer."""
+    drains, waiting = fleet.states[State.DRAINING], fleet.draining_in_flight
+    unwell, unknown = fleet.verdicts[Health.UNHEALTHY], fleet.verdicts[Health.UNKNOWN]
+    none_left = fleet.total > 0 and not fleet.routable
+    rows = (
+        ("▸ routable", fleet.routable, "bold error" if none_left else "accent", f"of {fleet.total}"),
+        ("✓ healthy", fleet.verdicts[Health.HEALTHY], "ready", ""),
+        ("✗ unhealthy", unwell, "unhealthy" if unwell else "muted", ""),
+        ("◌ unknown", unknown, "registering" if unknown else "muted", ""),
+        ("⊘ cordoned", fleet.cordoned, "warning" if fleet.cordoned else "muted", ""),
+        ("◐ draining", drains, "draining" if drains else "muted", f"{waiting} in flight" if waiting else ""),
+        ("! failing", fleet.failing, "unhealthy" if fleet.failing else "muted", "last probe" if fleet.failing else ""),
     )
+    lines: list[Line] = [
+        ((" ", ""), (f"{name:<12}", style), (f"{count:>5} ", "bold" if count else "muted"), (more, "muted"))
+        for name, count, style, more in rows
+    ]
+    oldest = numbers.age(now - fleet.oldest_check) if fleet.oldest_check is not None else numbers.NONE
+    return [*lines, ((" ", ""), ("oldest check ", "muted"), (f"{oldest:>4}", ""))]
+
+
+def counters_line(fleet: Overview, now: float, width: int) -> Line:
+    """The same in one line; what is nought is left out beyond the verdicts, what does not fit at the end."""
+    runs: list[Run] = [(" ", "")]
+    for text, style in _in_words(fleet):
+        if width_of(runs) + len(text) + 2 <= width:
+            runs += [(text, style), ("  ", "")]
+    oldest = numbers.age(now - fleet.oldest_check) if fleet.oldest_check is not None else numbers.NONE
+    right: list[Run] = [("oldest check ", "muted"), (f"{oldest:>4} ", "")]
+    return spread(runs, right if width_of(runs) + width_of(right) < width else [], width)
+
+
+def _in_words(fleet: Overview) -> list[tuple[str, str]]:
+    """Texts with their styles, the most telling first."""
+    healthy, unwell, unknown = (
+        fleet.verdicts[verdict] for verdict in (Health.HEALTHY, Health.UNHEALTHY, Health.UNKNOWN)
+    )
+    none_left = fleet.total > 0 and not fleet.routable
+    drains, waiting = fleet.states[State.DRAINING], fleet.draining_in_flight
+    parts = [
+        (f"▸ {fleet.routable} of {fleet.total} routable", "bold error" if none_left else "bold accent"),
+        (f"✓ {healthy} healthy", "ready" if healthy else "muted"),
+        (f"✗ {unwell} unhealthy", "unhealthy" if unwell else "muted"),
+        (f"◌ {unknown} unknown", "registering" if unknown else "muted"),
+    ]
+    if fleet.cordoned:
+        parts.append((f"⊘ {fleet.cordoned} cordoned", "warning"))
+    if drains:
+        parts.append((f"◐ {drains} draining{f' {waiting} fl' if waiting else ''}", "draining"))
+    if fleet.failing:
+        parts.append((f"! {fleet.failing} failing", "unhealthy"))
+    return parts

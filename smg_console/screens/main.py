@@ -5,25 +5,49 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import Input
 
-from gateway.telemetry.samples import Measure
 from smg_console.present.runs import Line
+from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.fleet_table import FleetTable
 from smg_console.widgets.panel import Panel
-from smg_console.widgets.panels import Counters, Diagram, Feed, Graph, Header, Keys
+from smg_console.widgets.panels import (
+    ChosenLoads,
+    Counters,
+    CountersLine,
+    Diagram,
+    EitherLoads,
+    Header,
+    Keys,
+    Loads,
+)
 
 LEAST = (60, 15)
+
+
+def arrangement(width: int, height: int) -> str:
+    """The class for a terminal of this size; the styles say what each shows."""
+    if width < LEAST[0] or height < LEAST[1]:
+        return "-tiny"
+    if width >= 170 and height >= 44:
+        return "-large"
+    if width >= 110 and height >= 34:
+        return "-medium"
+    return "-tall" if width >= 72 and height >= 38 else "-small"
 
 
 class TooSmall(Panel):
     """Shown instead of everything on a terminal nothing fits in."""
 
     def draw(self, width: int, height: int) -> list[Line]:
-        text = f"smg-console needs {LEAST[0]}x{LEAST[1]} cells; this is {self.app.size.width}x{self.app.size.height}"
-        return [((text, "bold warning"),), (("q quits, the gateway serves meanwhile", "muted"),)]
+        lines: list[Line] = [
+            (("This terminal is too small.", "bold warning"),),
+            ((f"It has {width}x{height} cells, the console needs {LEAST[0]}x{LEAST[1]}.", ""),),
+            (("The gateway serves on; q quits it.", "muted"),),
+        ]
+        return [((" ", ""), *line) for line in lines]
 
 
 class MainScreen(Screen[None]):
@@ -32,42 +56,42 @@ class MainScreen(Screen[None]):
     BINDINGS: ClassVar = [
         Binding("slash", "filter", "Filter"),
         Binding("escape", "clear", "Clear"),
-        Binding("tab", "toggle_graphs", "Graphs: fleet or worker", show=False),
+        Binding("w", "toggle_graphs", "Graphs: fleet or worker", show=False),
     ]
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
+        yield CountersLine(id="line")
         with Horizontal(id="top"):
-            yield Diagram()
+            yield Diagram(id="diagram")
             yield Counters(id="counters")
+            yield EitherLoads(id="either")
+            yield Loads(id="whole")
         yield FleetTable()
-        with Horizontal(id="graphs"):
-            yield Graph("Requests/s", [(Measure.REQUESTS, "")], id="g1")
-            yield Graph("In flight", [(Measure.IN_FLIGHT, "")], id="g2")
-            yield Graph("Latency", [(Measure.P50, "p50"), (Measure.P99, "p99")], id="g3")
-        yield Feed()
+        yield EitherLoads(id="strip", beside=True)
+        with Horizontal(id="bottom"):
+            yield Feed()
+            yield ChosenLoads(id="chosen")
         yield Input(
             placeholder="filter: a part of a name, state:ready, model:llama, label:rack=b7", id="filter", compact=True
         )
         yield Keys(id="keys")
-        with Vertical(id="too-small"):
-            yield TooSmall()
+        yield TooSmall(id="too-small")
 
     def on_mount(self) -> None:
-        titles = {"#diagram": "States", "#counters": "Health", "#feed": "Events", "#graphs": "Load of the fleet"}
-        for selector, title in titles.items():
-            self.query_one(selector).border_title = title
+        self.query_one("#diagram", Diagram).set_titles("States")
+        self.query_one("#counters", Counters).set_titles("Health")
         self.query_one(Feed).fill()
-        self.query_one(FleetTable).focus()
+        self.table.focus()
         self._arrange(self.app.size.width, self.app.size.height)
 
     def on_resize(self, event: events.Resize) -> None:
         self._arrange(event.size.width, event.size.height)
 
     def _arrange(self, width: int, height: int) -> None:
-        self.set_class(width < LEAST[0] or height < LEAST[1], "-tiny")
-        self.set_class(width < 106 or height < 32, "-small")
-        self.set_class(width >= 160 and height >= 48, "-large")
+        wanted = arrangement(width, height)
+        for name in ("-tiny", "-small", "-tall", "-medium", "-large"):
+            self.set_class(name == wanted, name)
 
     @property
     def table(self) -> FleetTable:
@@ -87,7 +111,7 @@ class MainScreen(Screen[None]):
         self.table.focus()
 
     def action_clear(self) -> None:
-        """Drop the filter."""
+        """Drop the filter; back to the table."""
         self.query_one("#filter", Input).value = ""
         self.on_input_submitted()
 

@@ -10,43 +10,21 @@ from textual.screen import Screen
 from gateway.workers.model import WorkerId
 from smg_console.plane import WorkerRow
 from smg_console.present import detail
-from smg_console.present.runs import Line
+from smg_console.present.runs import BLANK, Line
 from smg_console.widgets.panels import Header, Keys, Lines
+
+Source = Callable[[int], Sequence[Line]]
 
 
 class Text(Lines):
     """Lines from a function of the width."""
 
-    def __init__(self, lines: Callable[[int], Sequence[Line]]) -> None:
-        super().__init__(id="text")
+    def __init__(self, lines: Source, *, at_end: bool = False) -> None:
+        super().__init__(id="text", at_end=at_end)
         self._lines_of = lines
 
     def source(self, width: int) -> Sequence[Line]:
         return self._lines_of(width)
-
-
-class View(Screen[None]):
-    """A text with the header above; Esc goes back."""
-
-    BINDINGS: ClassVar = [Binding("escape,backspace", "back", "Back")]
-
-    def __init__(self, title: str, lines: Callable[[int], Sequence[Line]]) -> None:
-        super().__init__()
-        self._title = title
-        self._source = lines
-
-    def compose(self) -> ComposeResult:
-        yield Header(id="header")
-        yield Text(self._source)
-        yield BackKeys(id="keys")
-
-    def on_mount(self) -> None:
-        text = self.query_one(Text)
-        text.border_title = self._title
-        text.focus()
-
-    def action_back(self) -> None:
-        self.dismiss()
 
 
 class BackKeys(Keys):
@@ -61,32 +39,67 @@ class WorkerKeys(Keys):
         ("r", "resume"),
         ("x", "remove"),
         ("p", "probe"),
-        ("^R", "retry"),
+        ("R", "retry"),
         ("y", "JSON"),
         ("j k", "scroll"),
         ("?", "help"),
     )
 
 
-class WorkerView(View):
-    """One worker, live. The acting keys work here as in the table."""
+class View(Screen[None]):
+    """A text with the header above; Esc goes back."""
 
-    def __init__(self, worker_id: WorkerId) -> None:
-        super().__init__("Worker", self._detail)
-        self.worker_id = worker_id
-        self._last: WorkerRow | None = None
+    BINDINGS: ClassVar = [Binding("escape,backspace", "back", "Back")]
+    KEYS: ClassVar[type[Keys]] = BackKeys
+
+    def __init__(self, title: str, lines: Source, *, at_end: bool = False) -> None:
+        super().__init__()
+        self._title = title
+        self._source = lines
+        self._at_end = at_end
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
-        yield Text(self._detail)
-        yield WorkerKeys(id="keys")
+        yield Text(self._source, at_end=self._at_end)
+        yield self.KEYS(id="keys")
+
+    def on_mount(self) -> None:
+        text = self.query_one(Text)
+        text.set_titles(self._title)
+        text.focus()
+
+    def action_back(self) -> None:
+        self.dismiss()
+
+
+class WorkerView(View):
+    """One worker, live. The acting keys work here as in the table."""
+
+    KEYS = WorkerKeys
+
+    def __init__(self, row: WorkerRow) -> None:
+        super().__init__(f"Worker {row.worker.name}", self._detail)
+        self._last = row
+
+    @property
+    def worker_id(self) -> WorkerId:
+        return self._last.worker.id
 
     def _detail(self, width: int) -> Sequence[Line]:
         face = self.query_one(Text).face
-        row = face.plane.row(self.worker_id)
+        plane, row = face.plane, face.plane.row(self.worker_id)
+        self._last = row or self._last
+        lines = detail.detail_lines(
+            self._last,
+            face.seen.gateway.now,
+            width,
+            lambda measure: plane.series(measure, self.worker_id),
+            plane.series_taken(),
+            ascii_only=face.ascii_only,
+        )
         if row is not None:
-            self._last = row
-            return detail.detail_lines(row, face.gateway_row.now, width)
-        gone: Line = (("This worker has left the fleet. Esc goes back; the events tell why.", "bold warning"),)
-        kept = detail.detail_lines(self._last, face.gateway_row.now, width) if self._last else []
-        return [gone, *kept]
+            return lines
+        gone: Line = (
+            (" This worker has left the fleet; below is how it was last seen. Esc goes back.", "bold warning"),
+        )
+        return [gone, BLANK, *lines]

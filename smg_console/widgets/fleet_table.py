@@ -12,9 +12,12 @@ from textual.message import Message
 
 from gateway.workers.model import WorkerId
 from smg_console.plane import WorkerRow
-from smg_console.present import fleet
+from smg_console.present import fleet, guide
 from smg_console.present.runs import Line
 from smg_console.widgets.panel import Panel
+
+Made = tuple[WorkerRow, int, bool, Line]
+"""A line, with what it was made of: the row, the second, and whether it was selected."""
 
 
 class FleetTable(Panel, can_focus=True):
@@ -23,15 +26,14 @@ class FleetTable(Panel, can_focus=True):
     BINDINGS: ClassVar = [
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
+        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
         Binding("home,g", "edge(0)", "First", show=False),
         Binding("end,G", "edge(-1)", "Last", show=False),
         Binding("enter", "open", "Details", show=False),
         *(
             Binding(column.key, f"sort('{column.key}')", f"Sort by {column.title.lower()}", show=False)
             for column in fleet.COLUMNS
-            if column.key != "G"
         ),
     ]
 
@@ -49,88 +51,107 @@ class FleetTable(Panel, can_focus=True):
         self.words: list[str] = []
         """Words of the filter; a row must fit all."""
         self._cursor: WorkerId | None = None
+        self._at = 0
         self._top = 0
         self._rows: Sequence[WorkerRow] = ()
+        self._ordered_for: tuple[object, ...] = ()
+        self._made: dict[WorkerId, Made] = {}
+        self._columns: fleet.Shown = ()
+        self._width = 0
 
     @property
     def current(self) -> WorkerRow | None:
         """The worker under the cursor."""
-        return next((row for row in self._rows if row.worker.id == self._cursor), None)
-
-    def _index(self) -> int:
-        return next((n for n, row in enumerate(self._rows) if row.worker.id == self._cursor), 0)
+        return self._rows[self._at] if self._rows else None
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        rows = [row for row in self.face.rows if fleet.matches(row, self.words)]
-        before = self._index()
+        self._order()
+        if width != self._width:
+            self._width, self._columns, self._made = width, fleet.shown_columns(width), {}
+        room = max(1, height - 1)
+        self._top = max(0, min(self._top, self._at, len(self._rows) - room), self._at - room + 1)
+        self.set_titles(self._title(room), self._below())
+        head = fleet.header(self._columns, self.sort, self.reverse, width)
+        if not self._rows:
+            return [head, *guide.empty_lines(self.face.seen.gateway.address, self.words)]
+        visible = self._rows[self._top : self._top + room]
+        made = {row.worker.id: self._line(row, selected=n == self._at) for n, row in enumerate(visible, self._top)}
+        self._made = made
+        return [head, *(line for _, _, _, line in made.values())]
+
+    def _order(self) -> None:
+        """Filter and sort, if the fleet or the question changed; find the cursor's worker again."""
+        watch = self.face.seen
+        wanted = (watch.version, self.sort, self.reverse, tuple(self.words))
+        if wanted == self._ordered_for:
+            return
+        self._ordered_for = wanted
+        rows = [row for row in watch.rows if fleet.matches(row, self.words)] if self.words else watch.rows
         self._rows = fleet.ordered(rows, self.sort, self.reverse)
-        if self._rows and self.current is None:  # it left: the one that took its place is next
-            self._cursor = self._rows[min(before, len(self._rows) - 1)].worker.id
-        at, room = self._index(), max(1, height - 1)
-        self._top = max(0, min(self._top, at, len(self._rows) - room), at - room + 1)
-        self.border_title = self._title()
-        columns = fleet.shown_columns(width)
-        now = self.face.gateway_row.now
-        lines = [fleet.header(columns, self.sort, self.reverse)]
-        for n, row in enumerate(self._rows[self._top : self._top + room], self._top):
-            lines.append(fleet.row_line(row, columns, now, selected=n == at))
-        return lines if self._rows else [*lines, *self._empty()]
+        found = next((n for n, row in enumerate(self._rows) if row.worker.id == self._cursor), None)
+        # Where the worker left or is filtered out, the one that took its place is next.
+        self._at = found if found is not None else max(0, min(self._at, len(self._rows) - 1))
+        if self._rows:
+            self._cursor = self._rows[self._at].worker.id
 
-    def _title(self) -> str:
-        total = len(self.face.rows)
-        if self.words:
-            return f"Fleet: {len(self._rows)} of {total}, filter {' '.join(self.words)}"
-        return f"Fleet: {total} worker{'' if total == 1 else 's'}"
+    def _line(self, row: WorkerRow, *, selected: bool) -> Made:
+        watch = self.face.seen
+        row, second = watch.fresh(row), int(watch.gateway.now)
+        made = self._made.get(row.worker.id)
+        if made is not None and made[:3] == (row, second, selected):
+            return made
+        line = fleet.row_line(row, self._columns, watch.gateway.now, self._width, selected=selected)
+        return row, second, selected, line
 
-    def _empty(self) -> list[Line]:
+    def _title(self, room: int) -> str:
+        total, shown = len(self.face.seen.rows), len(self._rows)
+        place = f", {self._top + 1} to {min(shown, self._top + room)} in view" if shown > room else ""
         if self.words:
-            return [((), ())[0], (("  no worker fits the filter; Esc clears it", "warning"),)]
-        address = self.face.gateway_row.address
-        return [
-            (("", ""),),
-            (("  No workers yet.", "bold"),),
-            (
-                ("  a", "bold accent"),
-                (" adds one here; or start with ", ""),
-                ("--worker-urls http://host:8000", "bold"),
-                (", or", ""),
-            ),
-            ((f'  curl -X POST {address}/workers -d \'{{"url":"http://host:8000"}}\'', "muted"),),
-        ]
+            return f"Fleet: {shown} of {total} fit the filter {' '.join(self.words)}{place}"
+        return f"Fleet: {total} worker{'' if total == 1 else 's'}{place}"
+
+    def _below(self) -> str:
+        row = self.current
+        return guide.standing(row.worker, self.size.width - 4) if row is not None else ""
 
     def selected_line(self) -> int:
-        return self._index() - self._top + 1 if self._rows else -1
+        return self._at - self._top + 1 if self._rows else -1
 
     # --- keys and mouse ---
 
     def _go(self, index: int) -> None:
         if self._rows:
-            self._cursor = self._rows[max(0, min(index, len(self._rows) - 1))].worker.id
+            self._at = max(0, min(index, len(self._rows) - 1))
+            self._cursor = self._rows[self._at].worker.id
             self.tick()
             self.face.selection_moved()
 
     def action_move(self, step: int) -> None:
-        self._go(self._index() + step)
+        self._go(self._at + step)
 
     def action_page(self, pages: int) -> None:
-        self._go(self._index() + pages * max(1, self.size.height - 2))
+        self._go(self._at + pages * max(1, self.size.height - 2))
 
     def action_edge(self, index: int) -> None:
         self._go(index if index >= 0 else len(self._rows) - 1)
 
     def action_sort(self, key: str) -> None:
-        """Sort by a column; once more turns it round."""
+        """Sort by a column, numbers largest first; once more turns it round."""
         self.reverse = not self.reverse if self.sort == key else fleet.BY_KEY[key].right
         self.sort = key
         self.tick()
 
     def action_open(self) -> None:
-        if self._cursor is not None and self.current is not None:
+        if self._rows and self._cursor is not None:
             self.post_message(self.Opened(self._cursor))
 
     def on_click(self, event: events.Click) -> None:
-        if event.y >= 1 and self._top + event.y - 1 < len(self._rows):
-            self._go(self._top + event.y - 1)
+        line = event.get_content_offset(self)
+        if line is None:
+            return
+        index = self._top + line.y - 1
+        if line.y >= 1 and index < len(self._rows):
+            self._go(index)
             if event.chain == 2:
                 self.action_open()
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from rich.segment import Segment
+from textual.content import Content
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from smg_console.present.runs import BLANK, Line, ascii_only
+from smg_console.present.runs import BLANK, Line, printable
 
 if TYPE_CHECKING:
     from smg_console.app import ConsoleApp
@@ -30,6 +31,7 @@ class Panel(Widget):
         self._lines: list[Line] = []
         self._selected = -1
         self._strips: dict[int, Strip] = {}
+        self._titles = ("", "")
         self.drawn = 0
         """Lines rendered so far: a test that nothing changed looks here."""
 
@@ -46,10 +48,21 @@ class Panel(Widget):
         """The line that is marked, -1 for none."""
         return -1
 
+    def set_titles(self, above: str, below: str = "") -> None:
+        """The border's texts, taken as they stand: a `[` in a worker's name is no markup."""
+        if (above, below) != self._titles:
+            self._titles = (above, below)
+            self.border_title = Content(above) if above else ""
+            self.border_subtitle = Content(below) if below else ""
+
     def tick(self) -> None:
         """Look at the data once more and redraw what changed."""
+        if self.is_on_screen:
+            self._compare()
+
+    def _compare(self) -> None:
         width, height = self.size
-        if not width or not height or not self.display:
+        if not width or not height:
             return
         lines = [*self.draw(width, height)][:height]
         lines += [BLANK] * (height - len(lines))
@@ -58,7 +71,9 @@ class Panel(Widget):
         changed = [
             y
             for y in range(height)
-            if y >= len(old) or lines[y] != old[y] or (moved and y in (selected, self._selected))
+            if y >= len(old)
+            or (lines[y] is not old[y] and lines[y] != old[y])
+            or (moved and y in (selected, self._selected))
         ]
         self._lines, self._selected = lines, selected
         if changed:
@@ -69,7 +84,7 @@ class Panel(Widget):
     def renew(self) -> None:
         """Forget what was rendered: the size or the colours changed."""
         self._lines, self._strips = [], {}
-        self.tick()
+        self._compare()
 
     def on_resize(self) -> None:
         self.renew()
@@ -83,11 +98,8 @@ class Panel(Widget):
 
     def _rendered(self, y: int, width: int) -> Strip:
         self.drawn += 1
-        face, selected = self.face, y == self._selected
+        selected = y == self._selected
         line = self._lines[y] if y < len(self._lines) else BLANK
-        style = face.palette.style
-        segments = [
-            Segment(ascii_only(text) if face.ascii_only else text, style(name, selected=selected))
-            for text, name in line
-        ]
+        style = self.face.palette.style
+        segments = [Segment(printable(text), style(name, selected=selected)) for text, name in line]
         return Strip(segments).adjust_cell_length(width, style("", selected=selected))

@@ -1,35 +1,36 @@
-"""The panels around the table: header, state diagram, health counters, graphs, events and keys."""
+"""The panels around the table: header, state diagram, health counters, load graphs, and keys."""
 
-from collections import Counter
+from array import array
 from collections.abc import Sequence
 from typing import ClassVar
 
-from gateway.events import Event, Lagged
+from gateway.events import Event
 from gateway.telemetry.samples import Measure
 from gateway.workers import facts
 from gateway.workers.model import State, WorkerId
-from smg_console.present import diagram, feed, numbers, plot, summary
-from smg_console.present.runs import BLANK, Line, Run, cut, fit, spread, width_of
+from smg_console.present import diagram, graphs, summary
+from smg_console.present.runs import BLANK, Line, Run, cut, width_of
 from smg_console.widgets.panel import Panel
 
 LIT_S = 2.0
 """How long an arrow shines after a worker took it."""
-EVENTS_KEPT = 500
 
 
 class Header(Panel):
     """Who we are and how it goes, in one line."""
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        return [summary.header_line(self.face.gateway_row, width, read_only=self.face.plane.read_only)]
+        return [summary.header_line(self.face.seen.gateway, width, read_only=self.face.plane.read_only)]
 
 
 class Diagram(Panel):
     """The states and how many workers are in each; arrows shine as workers move."""
 
-    def __init__(self) -> None:
-        super().__init__(id="diagram")
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
         self._lit: dict[diagram.Move, float] = {}
+        self._drawn_for: tuple[object, ...] = ()
+        self._picture: list[Line] = []
 
     def saw(self, events: Sequence[Event], now: float) -> None:
         """Light the arrows of what just happened."""
@@ -40,105 +41,82 @@ class Diagram(Panel):
                 self._lit[None, State.REGISTERING] = now + LIT_S
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        now = self.face.gateway_row.now
-        self._lit = {move: until for move, until in self._lit.items() if until > now}
-        counts = Counter(row.worker.state for row in self.face.rows)
-        if height >= diagram.HEIGHT and width >= diagram.WIDTH:
-            indent: Run = (" " * ((width - diagram.WIDTH) // 2), "")
-            above = [BLANK] * ((height - diagram.HEIGHT) // 2)
-            return [*above, *((indent, *line) for line in diagram.large(counts, self._lit))]
-        return [diagram.small(counts, self._lit, width), summary.counters_line(self.face.rows)]
+        watch = self.face.seen
+        self._lit = {move: until for move, until in self._lit.items() if until > watch.gateway.now}
+        states = watch.overview.states
+        wanted = (tuple(states[state] for state in State), frozenset(self._lit), width, height)
+        if wanted != self._drawn_for:
+            self._drawn_for, self._picture = wanted, self._drawn(width, height)
+        return self._picture
+
+    def _drawn(self, width: int, height: int) -> list[Line]:
+        states = self.face.seen.overview.states
+        if height < diagram.HEIGHT or width < diagram.WIDTH:
+            return [diagram.small(states, self._lit, width)]
+        indent: Run = (" " * ((width - diagram.WIDTH) // 2), "")
+        above = [BLANK] * ((height - diagram.HEIGHT) // 2)
+        return [*above, *((indent, *line) for line in diagram.large(states, self._lit))]
 
 
 class Counters(Panel):
-    """Health at a glance."""
+    """Health at a glance, in a column."""
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        return summary.counters(self.face.rows, self.face.gateway_row.now, width)
+        lines = summary.counters(self.face.seen.overview, self.face.seen.gateway.now)
+        return [*[BLANK] * ((height - len(lines)) // 2), *lines]
 
 
-class Graph(Panel):
-    """One measure over the last minutes: of the fleet, or of the worker under the cursor."""
+class CountersLine(Panel):
+    """Health at a glance, in a line."""
 
-    def __init__(self, title: str, measures: Sequence[tuple[Measure, str]], *, id: str) -> None:  # noqa: A002
-        super().__init__(id=id, classes="graph")
-        self._title = title
-        self._measures = measures
-        self._seen: tuple[object, ...] = ()
-        self._drawn_lines: Sequence[Line] = ()
+    def draw(self, width: int, height: int) -> Sequence[Line]:
+        return [summary.counters_line(self.face.seen.overview, self.face.seen.gateway.now, width)]
+
+
+class Loads(Panel):
+    """Graphs of requests, requests in flight and latency: of the fleet or of one worker."""
+
+    def __init__(self, *, id: str, beside: bool = False) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._beside = beside
+        self._drawn_for: tuple[object, ...] = ()
+        self._graphs: Sequence[Line] = ()
+
+    def whose(self) -> tuple[WorkerId | None, str]:
+        """The worker to show, None for the fleet; and its name."""
+        return None, "the fleet"
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         face = self.face
-        seen = (face.plane.series_taken(), face.graphed, width, height, face.ascii_only)
-        if seen != self._seen:
-            self._seen = seen
-            self._drawn_lines = self._graph(width, height)
-        return self._drawn_lines
+        worker_id, name = self.whose()
+        taken = face.plane.series_taken()
+        wanted = (taken, worker_id, width, height)
+        if wanted != self._drawn_for:
+            self._drawn_for = wanted
 
-    def _graph(self, width: int, height: int) -> list[Line]:
-        face = self.face
-        worker_id: WorkerId | None = face.graphed
-        all_series = [face.plane.series(measure, worker_id) for measure, _ in self._measures]
-        times = any(measure in (Measure.P50, Measure.P99, Measure.TTFT) for measure, _ in self._measures)
-        show = numbers.duration if times else numbers.rate
-        runs: list[Run] = [(f"{self._title} ", "bold")]
-        for (_, name), series in zip(self._measures, all_series, strict=True):
-            last = series[-1] if len(series) else float("nan")
-            runs.append((f"{name} {show(last)} " if name else f"{show(last)} ", "accent"))
-        series = all_series[-1]
-        plot_width, plot_height = max(4, width - 7), max(1, height - 1)
-        made = plot.columns if face.ascii_only else plot.braille
-        per_cell = 1 if face.ascii_only else 2
-        points = plot.resampled(series, plot_width * per_cell) if len(series) else [float("nan")]
-        top = plot.ceiling(points, 0.001 if times else 1.0)
-        points_shown = len(points) * max(1, len(series) // len(points))
-        window = f"{max(1, round(points_shown / 60))}m"
-        body = made(list(series) or points, plot_width, plot_height, top)
-        style = "draining" if times else "accent"
-        lines = [spread(runs, [(window, "muted")], width)]
-        for y, row in enumerate(body):
-            label = show(top) if y == 0 else "0" if y == plot_height - 1 and plot_height > 1 else ""
-            lines.append(((fit(label, 6, right=True) + " ", "muted"), (row, style)))
-        return lines
+            def get(measure: Measure) -> "array[float]":
+                return face.plane.series(measure, worker_id)
+
+            self.set_titles(f"Load of {name}")
+            draw = graphs.beside if self._beside else graphs.stacked
+            whose = name if self._beside and worker_id is not None else ""
+            self._graphs = draw(get, taken, width, height, ascii_only=face.ascii_only, whose=whose)
+        return self._graphs
 
 
-class Feed(Panel):
-    """The newest events, the latest at the bottom."""
+class ChosenLoads(Loads):
+    """Graphs of the worker under the cursor."""
 
-    def __init__(self) -> None:
-        super().__init__(id="feed")
-        self.events: list[Event] = []
-        self._names: dict[WorkerId, str] = {}
-        self._seq = 0
+    def whose(self) -> tuple[WorkerId | None, str]:
+        row = self.face.under_cursor
+        return (row.worker.id, row.worker.name) if row is not None else (None, "the fleet")
 
-    def fill(self) -> None:
-        """Start with what the journal has."""
-        self._take(self.face.plane.past_events(EVENTS_KEPT))
 
-    def news(self) -> Sequence[Event]:
-        """Take over what happened since the last look, and return it."""
-        plane = self.face.plane
-        if plane.seq() == self._seq:
-            return ()
-        found = plane.new_events(self._seq, EVENTS_KEPT)
-        if isinstance(found, Lagged):
-            found = plane.past_events(EVENTS_KEPT)
-            self.events.clear()
-        self._take(found)
-        return found
+class EitherLoads(ChosenLoads):
+    """Graphs of the fleet, or of the worker under the cursor when that was asked for."""
 
-    def _take(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if isinstance(event.fact, facts.Registered):
-                self._names[event.fact.worker] = event.fact.name
-            self._seq = event.seq
-        self.events += events
-        del self.events[:-EVENTS_KEPT]
-
-    def draw(self, width: int, height: int) -> Sequence[Line]:
-        names = self._names | {row.worker.id: row.worker.name for row in self.face.rows}
-        lines = [feed.event_line(event, names, width) for event in self.events[-height:]]
-        return [*[BLANK] * (height - len(lines)), *lines]
+    def whose(self) -> tuple[WorkerId | None, str]:
+        return super().whose() if self.face.graph_worker else Loads.whose(self)
 
 
 class Keys(Panel):
@@ -151,46 +129,53 @@ class Keys(Panel):
         ("r", "resume"),
         ("x", "remove"),
         ("p", "probe"),
-        ("⏎", "info"),
-        ("/", "find"),
-        (":", "all"),
+        ("Enter", "details"),
+        ("/", "filter"),
+        (":", "commands"),
         ("?", "help"),
         ("q", "quit"),
+        ("w", "graphs"),
+        ("l", "log"),
+        ("t", "theme"),
     )
+
+    DROPPED = ("t", "l", "w", "p", "r", ":", "Enter", "a", "y", "R", "g G")
+    """Where there is little room, these leave first, in this order."""
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         keys = list(self.KEYS)
-        gap = " "
-        while width_of(runs := self._runs(keys, gap)) > width and len(keys) > 2:
-            if gap:
-                gap = ""  # with little room the keys stand closer, then those in the middle go
-            else:
-                del keys[-3]
+        while len(keys) > 1:
+            runs: list[Run] = []
+            for key, name in keys:
+                runs += [(f" {key}", "bold accent"), (f" {name} ", "muted")]
+            if width_of(runs) <= width:
+                break
+            keys = self._fewer(keys)
         return [cut(runs, width)]
 
-    def _runs(self, keys: Sequence[tuple[str, str]], gap: str) -> list[Run]:
-        runs: list[Run] = []
-        for key, name in keys:
-            shown = "Ret" if key == "⏎" and self.face.ascii_only else key
-            runs += [(f" {shown}", "bold accent"), (f" {name}{gap}", "muted")]
-        return runs
+    def _fewer(self, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Without the one that is missed least: help knows them all."""
+        spare = next((name for name in self.DROPPED if name in dict(keys)), None)
+        return [pair for pair in keys if pair[0] != spare] if spare else keys[:-1]
 
 
 class Lines(Panel, can_focus=True):
-    """A longer text that scrolls: details, help, log."""
+    """A longer text that scrolls: details, help, log. `at_end`: it opens at its end and stays there as it grows."""
 
     BINDINGS: ClassVar = [
         ("down,j", "scroll_by(1)", "Down"),
         ("up,k", "scroll_by(-1)", "Up"),
-        ("pagedown,space", "scroll_by(20)", "Page down"),
-        ("pageup", "scroll_by(-20)", "Page up"),
+        ("pagedown,space,ctrl+f", "page(1)", "Page down"),
+        ("pageup,ctrl+b", "page(-1)", "Page up"),
         ("home,g", "scroll_by(-100000)", "Top"),
         ("end,G", "scroll_by(100000)", "End"),
     ]
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002
+    def __init__(self, *, id: str, at_end: bool = False) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._top = 0
+        self._follows = at_end
+        self._at_end = at_end
         self._all: Sequence[Line] = ()
 
     def source(self, width: int) -> Sequence[Line]:
@@ -199,12 +184,20 @@ class Lines(Panel, can_focus=True):
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         self._all = self.source(width)
-        self._top = max(0, min(self._top, len(self._all) - height))
+        last = max(0, len(self._all) - height)
+        self._top = last if self._follows else max(0, min(self._top, last))
+        below = len(self._all) - self._top - height
+        self.set_titles(self._titles[0], f"{below} more lines below" if below > 0 else "")
         return [cut(line, width) for line in self._all[self._top : self._top + height]]
 
     def action_scroll_by(self, lines: int) -> None:
-        self._top = max(0, min(self._top + lines, len(self._all) - self.size.height))
+        last = max(0, len(self._all) - self.size.height)
+        self._top = max(0, min(self._top + lines, last))
+        self._follows = self._at_end and self._top == last
         self.tick()
+
+    def action_page(self, pages: int) -> None:
+        self.action_scroll_by(pages * max(1, self.size.height - 1))
 
     def on_mouse_scroll_down(self) -> None:
         self.action_scroll_by(3)

@@ -1,27 +1,38 @@
-"""Draw the console to an SVG file: `python -m tests.console.picture 120x40 midnight out.svg [keys …]`."""
+"""Draw the console to an SVG file: `python -m tests.console.picture 120x40 midnight out.svg [keys …]`.
+
+The fleet is that of the snapshot tests; `fleet=14` (or 1000, or 0) among the keys takes a bigger one, or none.
+"""
 
 import asyncio
 import sys
 from pathlib import Path
 
 from smg_console.app import ConsoleApp
-from tests.console.fleet import busy_fleet
+from tests.console.fleet import Fleet, busy_fleet
+from tests.console.night import night_fleet
 
 
-async def drawn(size: str, theme: str, *keys: str) -> str:
-    """The SVG text of a busy fleet's console after some keys."""
+async def drawn(size: str, theme: str, workers: int | None, *keys: str) -> str:
+    """The SVG text of a fleet's console after some keys."""
     columns, rows = map(int, size.split("x"))
     ascii_only = theme.endswith("+ascii")
-    app = ConsoleApp(busy_fleet().plane, theme=theme.removesuffix("+ascii"), ascii_only=ascii_only)
+    fleet = busy_fleet() if workers is None else await night_fleet(workers) if workers else Fleet()
+    app = ConsoleApp(fleet.plane, theme=theme.removesuffix("+ascii"), ascii_only=ascii_only)
     async with app.run_test(size=(columns, rows)) as pilot:
         await pilot.pause(0.4)
-        await pilot.press(*keys)
-        await pilot.pause(0.4)
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause(0.1)
+        await app.frame()
+        await pilot.pause(0.2)
         return app.export_screenshot(title="smg-console")
 
 
 def main(size: str, theme: str, out: str, *keys: str) -> None:
-    Path(out).write_text(asyncio.run(drawn(size, theme, *keys)), encoding="utf-8")
+    """Draw and write."""
+    workers = next((int(key.removeprefix("fleet=")) for key in keys if key.startswith("fleet=")), None)
+    rest = [key for key in keys if not key.startswith("fleet=")]
+    Path(out).write_text(asyncio.run(drawn(size, theme, workers, *rest)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from gateway.workers.facts import Cause
 from gateway.workers.meters import Outcome
 from gateway.workers.model import Intent
 from smg_console.app import ConsoleApp
-from smg_console.screens.dialogs import AddWorker, Confirm
+from smg_console.screens.add_worker import AddWorker
+from smg_console.screens.dialogs import Confirm
 from smg_console.screens.main import MainScreen
 from smg_console.screens.views import View, WorkerView
+from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.panel import Panel
-from smg_console.widgets.panels import Diagram, Feed
+from smg_console.widgets.panels import Diagram
 from tests.console.fleet import Fleet
 
 SIZE = (120, 40)
@@ -41,7 +43,7 @@ def app_of(pilot: Pilot[None]) -> ConsoleApp:
 async def frame(pilot: Pilot[None]) -> None:
     """Draw one frame now, rather than wait for the timer."""
     await pilot.pause()
-    await app_of(pilot)._frame()
+    await app_of(pilot).frame()
     await pilot.pause()
 
 
@@ -111,7 +113,7 @@ async def test_a_wrong_field_is_named_and_nothing_typed_is_lost(
         await pilot.press("enter")
         await pilot.pause()
         assert isinstance(pilot.app.screen, AddWorker)
-        assert complaint in str(pilot.app.screen.query_one("#problem").render())
+        assert complaint in str(pilot.app.screen.query_one(f"#problem-{field}").render())
         assert pilot.app.screen.query_one(f"#{field}", Input).value == value
         assert len(fleet.registry) == 0
         await pilot.press("escape")
@@ -247,7 +249,7 @@ async def test_enter_shows_the_worker_and_keys_act_there(busy: Fleet) -> None:
         await shown(pilot, lambda: isinstance(pilot.app.screen, WorkerView))
         await frame(pilot)
         text = text_of(pilot, "#text")
-        for wanted in ("http://10.1.0.1:8000", "▲ here", "takes requests  yes", "last probes"):
+        for wanted in ("http://10.1.0.1:8000", "▲ here", "takes requests yes", "last probes"):
             assert wanted in text
         await pilot.press("G")
         await frame(pilot)
@@ -303,22 +305,47 @@ async def test_slash_filters_as_one_types_and_escape_clears(busy: Fleet) -> None
         assert {row.worker.name for row in main.table._rows} == {"w4", "w6"}
         await pilot.press("enter")
         await frame(pilot)
-        assert "filter state:ready model:llama" in str(main.table.border_title)
+        assert "2 of 8 fit the filter state:ready model:llama" in str(main.table.border_title)
         await pilot.press("slash", *"nonsense")
         await frame(pilot)
-        assert "no worker fits the filter" in text_of(pilot, "#fleet")
+        assert "No worker fits the filter" in text_of(pilot, "#fleet")
         await pilot.press("escape")
         await frame(pilot)
         assert len(main.table._rows) == 8
 
 
-async def test_tab_switches_the_graphs_to_the_worker_under_the_cursor(busy: Fleet) -> None:
+async def test_w_switches_the_graphs_to_the_worker_under_the_cursor(busy: Fleet) -> None:
     async with console(busy) as pilot:
-        before = text_of(pilot, ".graph")
+        graphs = pilot.app.screen.query_one("#either")
+        before = text_of(pilot, "#either")
+        assert str(graphs.border_title) == "Load of the fleet"
+        await pilot.press("w")
+        assert str(graphs.border_title) == "Load of w1"
+        assert text_of(pilot, "#either") != before
+        await pilot.press("j")
+        assert str(graphs.border_title) == "Load of w2"
+        await pilot.press("w")
+        assert text_of(pilot, "#either") == before
+
+
+async def test_tab_goes_to_the_events_which_stay_put_while_one_reads(busy: Fleet) -> None:
+    async with console(busy) as pilot:
+        feed = pilot.app.screen.query_one(Feed)
         await pilot.press("tab")
+        assert pilot.app.focused is feed
+        await pilot.press("k", "k")
         await frame(pilot)
-        assert "Load of w1" in str(pilot.app.screen.query_one("#graphs").border_title)
-        assert text_of(pilot, ".graph") != before
+        before = text_of(pilot, "#feed")
+        assert "2 newer below" in str(feed.border_subtitle)
+        busy.registry.cordon(busy.registry.find("w1"), "reading on", TEST)
+        await frame(pilot)
+        assert text_of(pilot, "#feed") == before
+        assert "3 newer below" in str(feed.border_subtitle)
+        await pilot.press("G")
+        await frame(pilot)
+        assert "reading on" in text_of(pilot, "#feed").splitlines()[-1]
+        await pilot.press("escape")
+        assert pilot.app.focused is pilot.app.screen.query_one("#fleet")
 
 
 async def test_an_arrow_shines_when_a_worker_takes_it(fleet: Fleet) -> None:

@@ -41,5 +41,5 @@ async def settle(pilot: Pilot[None]) -> None:
     assert isinstance(pilot.app, ConsoleApp)
     for field in pilot.app.screen.query("Input"):
         field.cursor_blink = False  # type: ignore[attr-defined]  # they are Inputs
-    await pilot.app._frame()
+    await pilot.app.frame()
     await pilot.pause()

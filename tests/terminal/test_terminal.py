@@ -82,8 +82,8 @@ def test_add_watch_drain_resume_remove_and_quit_by_key(engines: list[str], size:
         terminal.wait_for("● ready        w2")
 
         request = chat(url, tokens=120)
-        terminal.wait(lambda screen: re.search(r"w[12] 127\S+ .*\b1 ", screen) is not None, "a request in flight")
-        busy = re.search(r"(w[12]) 127\S+ .*\b1 ", terminal.screen())
+        terminal.wait(lambda screen: re.search(r"w[12] +127\S+ .*\b1 ", screen) is not None, "a request in flight")
+        busy = re.search(r"(w[12]) +127\S+ .*\b1 ", terminal.screen())
         assert busy
         if busy[1] == "w2":
             terminal.press("j")
@@ -121,7 +121,7 @@ def test_the_demo_moves_within_five_seconds_says_how_to_curl_and_leaves_nothing_
         began = time.monotonic()
         terminal.wait_for("try: curl http://127.0.0.1:", timeout_s=5)
         terminal.wait(
-            lambda screen: "● ready        w1" in screen and not re.search(r"req/s\s+0 ", screen),
+            lambda screen: "● ready        w1" in screen and not re.search(r" 0 req/s", screen),
             "traffic",
             timeout_s=5 - (time.monotonic() - began) + 1,
         )

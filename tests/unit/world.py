@@ -1,5 +1,6 @@
 """Values for tests of the pure parts: a registry with clocks that a test moves, and shorthand for observations."""
 
+from collections.abc import Callable
 from random import Random
 
 from gateway.events import Journal
@@ -14,8 +15,14 @@ TEST = Cause("test")
 class World:
     """A registry in a time of its own."""
 
-    def __init__(self, settings: HealthSettings | None = None, journal_size: int = 100_000) -> None:
+    def __init__(
+        self,
+        settings: HealthSettings | None = None,
+        journal_size: int = 100_000,
+        mono: Callable[[], float] | None = None,
+    ) -> None:
         self.now = 1000.0
+        self.mono = mono or (lambda: self.now)
         journal = Journal(self.wall, self.mono, journal_size)
         self.registry = Registry(
             wall=self.wall, mono=self.mono, rng=Random(1), health_settings=settings, journal=journal
@@ -23,9 +30,6 @@ class World:
 
     def wall(self) -> float:
         return 1_700_000_000.0 + self.now
-
-    def mono(self) -> float:
-        return self.now
 
     def add(self, url: str = "http://a:1", **spec: object) -> Entry:
         return self.registry.register(WorkerSpec(url, **spec), TEST)  # type: ignore[arg-type]  # fields of a spec

@@ -1,0 +1,126 @@
+"""The keys that act on workers: each builds a command, asks where traffic is at stake, and shows what came of it.
+
+Nothing a command raises ends the console. What is drawn is `app`'s.
+"""
+
+from collections.abc import Callable
+
+from textual.app import App
+from textual.screen import ModalScreen
+
+from gateway.errors import GatewayError
+from gateway.operations import Add, Command, Cordon, ProbeNow, Remove, Resume, Retry, StartDrain, Uncordon
+from smg_console.plane import Plane, WorkerRow
+from smg_console.present import guide
+from smg_console.screens.add_worker import AddWorker
+from smg_console.screens.dialogs import Confirm, Question
+
+READ_ONLY = "this console is read-only (--read-only): it shows, and does not act"
+
+
+class ActingApp(App[None]):
+    """An application that gives commands to a plane."""
+
+    plane: Plane
+
+    @property
+    def chosen(self) -> WorkerRow | None:
+        """The worker that keys act on."""
+        raise NotImplementedError
+
+    async def frame(self) -> float:
+        """Draw now."""
+        raise NotImplementedError
+
+    # --- the keys ---
+
+    def action_add(self) -> None:
+        if self._may_act() and not isinstance(self.screen, ModalScreen):
+            self.push_screen(AddWorker(), self._added)
+
+    def _added(self, command: Add | None) -> None:
+        if command is not None:
+            self.give(command)
+
+    def action_cordon(self) -> None:
+        if (row := self._to_act_on()) is not None:
+            self.give(Uncordon(row.worker.id) if row.worker.cordoned else Cordon(row.worker.id))
+
+    def action_resume(self) -> None:
+        if (row := self._to_act_on()) is not None:
+            self.give(Resume(row.worker.id))
+
+    def action_probe(self) -> None:
+        if (row := self._to_act_on()) is not None:
+            self.give(ProbeNow(row.worker.id))
+
+    def action_retry(self) -> None:
+        if (row := self._to_act_on()) is not None:
+            self.give(Retry(row.worker.id))
+
+    def action_drain(self) -> None:
+        row = self._to_act_on()
+        if row is not None:
+            worker_id = row.worker.id
+            self._ask(row, "Drain", lambda answer: self.give(StartDrain(worker_id)) if answer else None)
+
+    def action_remove(self) -> None:
+        row = self._to_act_on()
+        if row is not None:
+            worker_id = row.worker.id
+            self._ask(
+                row,
+                "Remove",
+                lambda answer: self.give(Remove(worker_id, now=answer == "extra")) if answer else None,
+                extra="Remove now",
+            )
+
+    # --- how they act ---
+
+    def give(self, command: Command) -> None:
+        """Give a command and show what came of it."""
+        self.run_worker(self._give(command), name=f"command {command.verb}", exit_on_error=False)
+
+    async def _give(self, command: Command) -> None:
+        try:
+            done = await self.plane.execute(command)
+        except GatewayError as error:
+            self.notify(error.message, severity="error", markup=False)
+        else:
+            self.notify(done.message, severity="information" if done.changed else "warning", markup=False)
+        await self.frame()
+
+    def _may_act(self) -> bool:
+        if self.plane.read_only:
+            self.notify(READ_ONLY, severity="warning", markup=False)
+        return not self.plane.read_only
+
+    def _to_act_on(self) -> WorkerRow | None:
+        """The chosen worker; None, with a word why, where there is nothing to act on."""
+        if not self._may_act():
+            return None
+        row = self.chosen
+        if row is None:
+            self.notify("no worker is chosen", severity="warning")
+        return row
+
+    def _ask(self, row: WorkerRow, verb: str, then: Callable[[str | None], None], extra: str = "") -> None:
+        """Say what the act would mean, and do it after a yes."""
+        worker_id, name = row.worker.id, row.worker.name
+
+        def question() -> Question | None:
+            try:
+                effect = self.plane.effect(worker_id)
+            except GatewayError:  # it left meanwhile; the command will say so
+                return None
+            last = effect.routable and not effect.left
+            lines = guide.effect_lines(effect, last=last)
+            if extra:
+                lines = (*lines, f"{extra} does not wait: the worker leaves the list, its requests go on unseen.")
+            return Question(f"{verb} {name}?", lines, verb, name if last else "", extra, careful=bool(extra))
+
+        asked = question()
+        if asked is None:
+            self.notify(f"{name} has left the fleet", severity="warning", markup=False)
+        else:
+            self.push_screen(Confirm(asked, question), then)

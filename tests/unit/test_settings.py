@@ -1,0 +1,190 @@
+"""Settings: every flag, where a value came from, and one clear line for what cannot be."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from gateway.settings.flags import UsageError, add_settings, new_parser
+from gateway.settings.load import load
+from gateway.settings.model import Settings, environment_name, flag
+
+
+def parsed(*words: str, environment: dict[str, str] | None = None, file: Path | None = None) -> Settings:
+    parser = new_parser("smg-console", "")
+    add_settings(parser)
+    options = vars(parser.parse_strictly(list(words)))
+    return load(options, environment or {}, str(file) if file else None).settings
+
+
+def refused(*words: str, environment: dict[str, str] | None = None, file: Path | None = None) -> str:
+    with pytest.raises(UsageError) as error:
+        parsed(*words, environment=environment, file=file)
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_the_defaults_are_the_missions() -> None:
+    settings = parsed()
+    assert (settings.health_check_interval_secs, settings.health_check_timeout_secs) == (30, 10)
+    assert (settings.health_success_threshold, settings.health_failure_threshold) == (2, 3)
+    assert (settings.host, settings.port, settings.prometheus_port) == ("0.0.0.0", 30000, 29000)
+    assert (settings.worker_startup_timeout_secs, settings.drain_timeout_secs) == (1800, 300)
+
+
+GOOD = {
+    "worker_urls": (["http://a:8000/", "https://b"], ("http://a:8000", "https://b")),
+    "worker_startup_timeout_secs": (["60"], 60.0),
+    "worker_startup_check_interval": (["5"], 5.0),
+    "drain_timeout_secs": (["0"], 0.0),
+    "host": (["::1"], "::1"),
+    "port": (["0"], 0),
+    "policy": (["round_robin"], "round_robin"),
+    "request_timeout_secs": (["9.5"], 9.5),
+    "connect_timeout_secs": (["1"], 1.0),
+    "max_payload_size": (["1024"], 1024),
+    "header_read_timeout_secs": (["1"], 1.0),
+    "idle_connection_timeout_secs": (["1"], 1.0),
+    "upstream_pool_idle_timeout_secs": (["1"], 1.0),
+    "upstream_pool_max_idle": (["0"], 0),
+    "request_id_headers": (["X-My-Id"], ("x-my-id",)),
+    "shutdown_grace_period_secs": (["0"], 0.0),
+    "health_check_interval_secs": (["0.5"], 0.5),
+    "health_check_timeout_secs": (["2"], 2.0),
+    "health_success_threshold": (["1"], 1),
+    "health_failure_threshold": (["5"], 5),
+    "health_failed_threshold": (["9"], 9),
+    "health_check_endpoint": (["/ping"], "/ping"),
+    "health_check_concurrency": (["7"], 7),
+    "disable_health_check": ([], True),
+    "load_monitor_interval": (["1"], 1.0),
+    "disable_load_monitoring": ([], True),
+    "prometheus_port": (["0"], 0),
+    "prometheus_host": (["127.0.0.1"], "127.0.0.1"),
+    "disable_prometheus": ([], True),
+    "log_level": (["debug"], "debug"),
+    "log_json": ([], True),
+    "log_dir": (["/tmp/logs"], Path("/tmp/logs")),
+    "no_ui": ([], True),
+    "theme": (["daylight"], "daylight"),
+    "ascii": ([], True),
+    "read_only": ([], True),
+}
+
+
+def test_every_setting_is_in_the_table_of_these_tests() -> None:
+    assert set(GOOD) | {"worker_api_key"} == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_each_setting_comes_from_flag_environment_and_file(name: str, tmp_path: Path) -> None:
+    words, value = GOOD[name]
+    assert getattr(parsed(flag(name), *words), name) == value
+    text = " ".join(words) or "true"
+    assert getattr(parsed(environment={environment_name(name): text}), name) == value
+    file = tmp_path / "settings.toml"
+    for key in (name, name.replace("_", "-")):
+        if isinstance(value, tuple):
+            shown = "[" + ", ".join(f'"{word}"' for word in words) + "]"
+        else:
+            shown = "true" if not words else words[0] if isinstance(value, int | float) else f'"{words[0]}"'
+        file.write_text(f"{key} = {shown}\n", encoding="utf-8")
+        assert getattr(parsed(file=file), name) == value
+
+
+def test_flags_win_over_the_environment_which_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("port = 1\nlog_level = 'debug'\nno_ui = true\nload-monitor-interval = 7\n", encoding="utf-8")
+    environment = {"SMG_CONSOLE_PORT": "2", "SMG_CONSOLE_LOG_LEVEL": "warn"}
+    parser = new_parser("x", "")
+    add_settings(parser)
+    loaded = load(vars(parser.parse_strictly(["--port", "3", "--no-no-ui"])), environment, str(file))
+    settings, origins = loaded.settings, loaded.origins
+    assert (settings.port, settings.log_level, settings.no_ui, settings.load_monitor_interval) == (3, "warn", False, 7)
+    assert origins["port"] == "--port"
+    assert origins["log_level"] == "SMG_CONSOLE_LOG_LEVEL"
+    assert origins["load_monitor_interval"] == f"{file}: load_monitor_interval"
+    assert origins["host"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--port", "abc"], "--port: given 'abc', expected a whole number from 0 to 65535"),
+        (["--port=70000"], "--port: given '70000', expected a whole number from 0 to 65535"),
+        (["--policy", "best"], "--policy: given 'best', expected one of random, round_robin, power_of_two"),
+        (["--worker-urls", "grpc://a:1"], "--worker-urls: given 'grpc://a:1', grpc:// workers are not supported yet"),
+        (["--worker-urls", "http://a:1", "http://a:1/"], "http://a:1 is given twice"),
+        (["--health-check-endpoint", "health"], "--health-check-endpoint: given 'health', expected a path"),
+        (["--health-success-threshold", "0"], "expected a whole number from 1 to 1000"),
+        (["--request-timeout-secs", "0"], "expected a number above 0 to"),
+        (["--prot", "1"], "--prot: unknown flag; did you mean --port?"),
+        (["--wholly-unknown"], "--wholly-unknown: unknown flag"),
+        (["--log", "x"], "--log: unknown flag"),
+        (["stray"], "unexpected argument 'stray'"),
+        (["--port"], "--port"),
+        (["--port", "29000"], "--port and --prometheus-port are both 29000"),
+        (["--no-ui", "--theme", "x"], "--theme is for the console, which --no-ui switches off"),
+        (["--no-ui", "--read-only"], "--read-only is for the console"),
+        (["--disable-prometheus", "--prometheus-port", "1"], "--prometheus-port has no effect with"),
+        (["--disable-health-check", "--health-failed-threshold", "3"], "--health-failed-threshold has no effect with"),
+        (["--worker-startup-timeout-secs", "5"], "--worker-startup-check-interval (30) is longer than"),
+        (["--worker-api-key", "k"], "--worker-api-key is for the workers of --worker-urls"),
+    ],
+)
+def test_what_cannot_be_is_one_line_that_names_the_flag(words: list[str], line: str) -> None:
+    assert line in refused(*words)
+
+
+def test_a_wrong_value_names_the_variable_or_the_file_it_came_from(tmp_path: Path) -> None:
+    assert refused(environment={"SMG_CONSOLE_PORT": "x"}).startswith("SMG_CONSOLE_PORT: given 'x'")
+    assert refused(environment={"SMG_CONSOLE_NO_UI": "maybe"}).startswith("SMG_CONSOLE_NO_UI: given 'maybe'")
+    assert "did you mean SMG_CONSOLE_PORT?" in refused(environment={"SMG_CONSOLE_PORTT": "1"})
+    file = tmp_path / "s.toml"
+    for text, line in (
+        ("port = 'x'", f"{file}: port: given 'x', expected a whole number"),
+        ("prot = 1", "prot: unknown setting; did you mean port?"),
+        ("port = ", "is not valid TOML"),
+        ("[port]\na = 1", "port: given"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        assert line in refused(file=file)
+    assert "--config: cannot read" in refused(file=tmp_path / "absent.toml")
+
+
+def test_keys_are_never_repeated() -> None:
+    urls = ["--worker-urls", "http://a:1"]
+    settings = parsed(*urls, "--worker-api-key", "s3cret")
+    assert settings.worker_api_key == SecretStr("s3cret")
+    assert "s3cret" not in repr(settings)
+    assert "given '(hidden)'" in refused(*urls, "--worker-api-key", "s3 cret") or "(hidden)" in refused(
+        *urls, "--worker-api-key", "s3 cret"
+    )
+    assert "pass" not in refused("--worker-urls", "http://user:pass@a:1").partition("credentials")[0]
+
+
+def test_help_fits_80_columns_and_tells_every_flag_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    parser = new_parser("smg-console", "")
+    add_settings(parser)
+    text = parser.format_help()
+    assert max(map(len, text.splitlines())) <= 80
+    for name, field in Settings.model_fields.items():
+        assert flag(name) in text
+        assert field.description
+    for default in ("[30000]", "[power_of_two]", "[1800]", "[/health]"):
+        assert default in text
+
+
+@given(st.dictionaries(st.sampled_from(sorted(GOOD)), st.text(max_size=12), max_size=4))
+def test_any_text_in_the_environment_is_settings_or_one_line(texts: dict[str, str]) -> None:
+    environment = {environment_name(name): text for name, text in texts.items()}
+    said = ""
+    try:
+        load({}, environment, None)
+    except UsageError as error:
+        said = str(error)
+    assert "\n" not in said
