@@ -15,7 +15,7 @@ from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.workers.health import HealthCounter
 from gateway.workers.meters import EngineLoad
 from gateway.workers.model import Worker, WorkerId
-from gateway.workers.registry import Probe
+from gateway.workers.registry import ProbeStrip
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class HealthRow:
     last_change: float | None
     last_error: str
     latency_ms: float | None
-    recent: Sequence[Probe]
+    recent: ProbeStrip
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class GatewayCollector:
         return ()
 
     def collect(self) -> Iterator[Metric]:
+        """Runs in a thread beside the loop, so every dict that the loop may change is copied before it is walked."""
         yield from self._traffic()
         yield from self._workers()
         yield from self._response_times()
@@ -69,11 +70,11 @@ class GatewayCollector:
         responses = CounterMetricFamily(
             "smg_http_responses", "Answers by route and status class", labels=["path", "status_code"]
         )
-        for (route, status), count in tally.answered.items():
+        for (route, status), count in dict(tally.answered).items():
             responses.add_metric([route, f"{status}xx"], count)
         yield responses
         errors = CounterMetricFamily("smg_router_request_errors", "The gateway's own errors", labels=["error_type"])
-        for code, count in tally.refused.items():
+        for code, count in dict(tally.refused).items():
             errors.add_metric([code], count)
         yield errors
         yield CounterMetricFamily(
@@ -152,7 +153,7 @@ class GatewayCollector:
         probes.add_metric(["failure"], sources.checker.probes_failed)
         yield probes
         moves = CounterMetricFamily("smg_worker_transitions", "State changes", labels=["from", "to"])
-        for (old, new), count in self._transitions.items():
+        for (old, new), count in dict(self._transitions).items():
             moves.add_metric([old, new], count)
         yield moves
         draining = [e for e in self._entries() if e.worker.state is State.DRAINING]

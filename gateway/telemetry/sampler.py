@@ -21,6 +21,7 @@ PERIOD_S = 1.0
 SLICE = 20
 RATE_OVER = 3
 """Samples a rate is taken over."""
+MINUTE_STEP = 5
 STALE_AFTER = 70
 """Samples without a request after which an idle worker's window is surely empty."""
 
@@ -46,7 +47,8 @@ class _Tracked:
     def __init__(self) -> None:
         self.counts: deque[tuple[float, int, int]] = deque(maxlen=RATE_OVER + 1)
         """(time, ended, errors) of the last samples."""
-        self.minute: deque[tuple[int, int]] = deque(maxlen=60)
+        self.minute: deque[tuple[int, int]] = deque(maxlen=60 // MINUTE_STEP)
+        """(ended, errors) every few samples of the last minute."""
         self.sample = IDLE
         self.series: Series | None = None
         self.idle_for = STALE_AFTER
@@ -113,7 +115,6 @@ class Sampler:
         self._fleet_series.append(
             {
                 Measure.REQUESTS: requests,
-                Measure.ERRORS: errors,
                 Measure.IN_FLIGHT: in_flight,
                 Measure.P50: _or_nan(response.p50),
                 Measure.P99: _or_nan(response.p99),
@@ -143,7 +144,6 @@ class Sampler:
         tracked.series.append(
             {
                 Measure.REQUESTS: sample.requests_per_s,
-                Measure.ERRORS: sample.errors_per_s,
                 Measure.IN_FLIGHT: meters.in_flight,
                 Measure.P50: _or_nan(sample.response.p50),
                 Measure.P99: _or_nan(sample.response.p99),
@@ -155,7 +155,8 @@ class Sampler:
     def _sample(self, tracked: _Tracked, entry: Entry, now: float, response: Percentiles) -> WorkerSample:
         first, last = tracked.counts[0], tracked.counts[-1]
         over_s = max(last[0] - first[0], PERIOD_S)
-        tracked.minute.append(last[1:])
+        if self.taken % MINUTE_STEP == 0 or not tracked.minute:
+            tracked.minute.append(last[1:] if tracked.minute else (0, 0))
         ended = last[1] - tracked.minute[0][0]
         failed = last[2] - tracked.minute[0][1]
         return WorkerSample(

@@ -17,7 +17,6 @@ class Measure(StrEnum):
     """The kinds of number that have a history."""
 
     REQUESTS = "requests_per_s"
-    ERRORS = "errors_per_s"
     IN_FLIGHT = "in_flight"
     P50 = "p50_s"
     P99 = "p99_s"

@@ -1,8 +1,8 @@
 """Response times in bounded memory: percentiles over the last minute and the last five.
 
-A `LatencyWindow` counts values in buckets that grow by 12 % (so a percentile is at most 6 % off), in slices of
+A `LatencyWindow` counts values in buckets that grow by 15 % (so a percentile is at most 8 % off), in slices of
 time that are dropped as they age. Slices are made on first use: an idle worker costs nothing, a busy one about
-7 KB. Pure: the caller passes `now`, any monotonic clock in seconds.
+6 KB. Pure: the caller passes `now`, any monotonic clock in seconds.
 """
 
 from array import array
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from math import log
 
 FLOOR_S = 0.0005
-GROWTH = 1.12
-BUCKETS = 144
-"""0.5 ms * 1.12**143 is about 90 minutes: longer than any request timeout in use."""
+GROWTH = 1.15
+BUCKETS = 118
+"""0.5 ms * 1.15**117 is about 105 minutes: longer than any request timeout in use."""
 _PER_LOG = 1.0 / log(GROWTH)
 _SCALE = 1.0 / FLOOR_S
 

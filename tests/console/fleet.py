@@ -147,7 +147,6 @@ def wave(size: float, period: float) -> Series:
         series.append(
             {
                 Measure.REQUESTS: size * level,
-                Measure.ERRORS: 0.0,
                 Measure.IN_FLIGHT: size / 3 * level,
                 Measure.P50: 0.4 + 0.1 * level,
                 Measure.P99: 1.0 + level,
