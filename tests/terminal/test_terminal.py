@@ -129,6 +129,16 @@ def test_the_demo_moves_within_five_seconds_says_how_to_curl_and_leaves_nothing_
         terminal.wait_for("Fleet: 4 workers")
         started |= children_of(terminal.process())
         assert len(started) >= 5  # four engines and the traffic
+        terminal.press("j", "Enter")
+        terminal.wait_for("▲ here", "History")
+        terminal.press("Escape")
+        terminal.wait_for("▸● ready        w2")
+        terminal.press("?")
+        terminal.wait_for("cordon: no new requests")
+        terminal.press("Escape")
+        terminal.wait_for("Fleet: 4 workers")
+        terminal.press("c")
+        terminal.wait_for("⊘ cordoned     w2")
         terminal.press("q")
         screen = terminal.wait(
             lambda screen: "Quit?" in screen or terminal.exit_code() is not None, "the question, or the end"
