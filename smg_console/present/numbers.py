@@ -56,7 +56,8 @@ def age(seconds: float | None) -> str:
         return f"{whole // 60}m{whole % 60:02}s"
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{min(999, whole // 86400)}d{whole % 86400 // 3600:02}h"
+    days = whole // 86400
+    return f"{days}d{whole % 86400 // 3600:02}h" if days < 100 else f"{min(days, 9999)}d"
 
 
 def percent(share: float | None) -> str:

@@ -20,7 +20,7 @@ def test_numbers_fit_their_columns(value: float | None) -> None:
     assert len(numbers.rate(value if value is None or value < 1e12 else 1e12)) <= 6
     assert len(numbers.count(value if value is None or value < 1e12 else 1e12)) <= 6
     assert len(numbers.duration(value)) <= 6
-    assert len(numbers.age(value)) <= 7
+    assert len(numbers.age(value)) <= 6
     assert len(numbers.percent(value if value is None or value <= 1 else 1.0)) <= 5
 
 
