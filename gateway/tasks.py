@@ -8,13 +8,14 @@ end its neighbour's.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R")
 OnCrash = Callable[[str, BaseException], None]
 
 
@@ -117,3 +118,13 @@ async def first_of(*jobs: Coroutine[Any, Any, Any]) -> None:
         await asyncio.wait(tasks)
     for task in done:
         task.result()
+
+
+async def in_slices(items: Iterable[T], render: Callable[[T], R], size: int = 25) -> list[R]:
+    """The rendered items, letting the loop's other work in between after every `size` of them."""
+    rendered: list[R] = []
+    for number, item in enumerate(items, 1):
+        rendered.append(render(item))
+        if number % size == 0:
+            await asyncio.sleep(0)
+    return rendered

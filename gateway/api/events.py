@@ -15,6 +15,7 @@ from gateway.api.schemas import Json, event_json, facts_json, worker_json
 from gateway.api.workers import dumps
 from gateway.errors import BadRequest
 from gateway.events import JOURNAL_SIZE, Event, Lagged, Reader
+from gateway.tasks import in_slices
 
 KEEPALIVE_S = 15.0
 STUCK_S = 60.0
@@ -51,8 +52,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     try:
         if reader is None:
-            reader = parts.registry.journal.reader()
-            await _write(response, _snapshot(parts))
+            reader = parts.registry.journal.reader()  # before the snapshot, which is of this moment too
+            await _write(response, await _snapshot(parts))
         await _follow(response, reader, parts, meters_s)
     except TimeoutError:  # the client stopped reading: end its connection rather than wait for it for ever
         if request.transport is not None:
@@ -66,11 +67,11 @@ async def _follow(response: web.StreamResponse, reader: Reader, parts: ApiParts,
     next_meters = loop.time()
     while not parts.stopping():
         if meters_s and loop.time() >= next_meters:
-            await _write(response, _meters(parts))
+            await _write(response, await _meters(parts))
             next_meters = loop.time() + meters_s
         news = await _next(reader, min(KEEPALIVE_S, meters_s or KEEPALIVE_S))
         if isinstance(news, Lagged):
-            await _write(response, _snapshot(parts))
+            await _write(response, await _snapshot(parts))
         elif news:
             await _write(response, b"".join(_message(parts, event) for event in news))
         elif not meters_s:
@@ -115,19 +116,20 @@ def _message(parts: ApiParts, event: Event) -> bytes:
     return _sse(event.fact.kind, f"{parts.boot}-{event.seq}", event_json(event))
 
 
-def _snapshot(parts: ApiParts) -> bytes:
-    snapshot = parts.registry.snapshot()
+async def _snapshot(parts: ApiParts) -> bytes:
+    snapshot = parts.registry.snapshot()  # of one moment; rendering it may take several
     body: Json = {
         "seq": snapshot.seq,
-        "workers": [facts_json(worker) for worker in snapshot.workers],
+        "workers": await in_slices(snapshot.workers, facts_json),
         "gateway": {"version": parts.version, "boot": parts.boot},
     }
     return _sse("snapshot", f"{parts.boot}-{snapshot.seq}", body)
 
 
-def _meters(parts: ApiParts) -> bytes:
+async def _meters(parts: ApiParts) -> bytes:
     now = parts.mono()
-    rows = [worker_json(e, parts.samples.sample(e.worker.id), now) for e in parts.registry.entries.values()]
+    entries = list(parts.registry.entries.values())
+    rows = await in_slices(entries, lambda e: worker_json(e, parts.samples.sample(e.worker.id), now))
     kept = ("id", "in_flight", "queue_depth", "kv_usage", "requests_per_s", "errors_per_s", "response_ms", "ttft_ms")
     return _sse("meters", "", {"workers": [{name: row[name] for name in kept} for row in rows]})
 

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.telemetry.samples import WorkerSample
 from gateway.workers.availability import availability
 from gateway.workers.facts import Event
-from gateway.workers.latency import Percentiles
+from gateway.workers.latency import FIVE_MINUTES, Percentiles
 from gateway.workers.model import Capabilities, Drain, Secret, State, Worker, WorkerSpec
 from gateway.workers.registry import Entry
 
@@ -115,8 +115,8 @@ def worker_json(entry: Entry, sample: WorkerSample, now: float) -> Json:
             "latency_ms": _rounded(health.latency_ms),
             "last_change": timestamp(health.last_change),
         },
-        "response_ms": windows_json(meters.response.percentiles(now), meters.response.percentiles(now, 300)),
-        "ttft_ms": windows_json(meters.ttft.percentiles(now), meters.ttft.percentiles(now, 300)),
+        "response_ms": windows_json(sample.response, meters.response.percentiles(now, FIVE_MINUTES)),
+        "ttft_ms": windows_json(sample.ttft, meters.ttft.percentiles(now, FIVE_MINUTES)),
         "drain": drain_json(worker.drain, meters.in_flight),
         "capabilities": capabilities_json(worker.capabilities),
     }

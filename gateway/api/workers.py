@@ -34,6 +34,7 @@ from gateway.operations import (
     StartDrain,
     Uncordon,
 )
+from gateway.tasks import in_slices
 from gateway.workers.facts import Cause
 from gateway.workers.identity import is_worker_id
 from gateway.workers.model import Role, Secret
@@ -73,7 +74,8 @@ async def listed(request: web.Request) -> web.Response:
     entries = [e for e in registry.entries.values() if model is None or model in e.worker.models]
     roles = [entry.worker.spec.role for entry in entries]
     stats = {f"{role.value}_count": roles.count(role) for role in (Role.PREFILL, Role.DECODE, Role.REGULAR)}
-    body = {"workers": [shown(request, entry) for entry in entries], "total": len(entries), "stats": stats}
+    workers = await in_slices(entries, lambda entry: shown(request, entry))
+    body = {"workers": workers, "total": len(workers), "stats": stats}
     return web.json_response(body, dumps=dumps)
 
 
