@@ -53,7 +53,7 @@ async def test_loads_and_metrics_tell_the_same(web: aiohttp.ClientSession) -> No
         for _ in range(100):
             _, loads = await get(web, f"{sim.url}/v1/loads?include=core")
             (load,) = loads["loads"]
-            if load["num_waiting_reqs"]:
+            if (load["num_running_reqs"], load["num_waiting_reqs"]) == (2, 3):
                 break
             await asyncio.sleep(0.01)
         assert (load["num_running_reqs"], load["num_waiting_reqs"]) == (2, 3)
