@@ -2,51 +2,64 @@
 
 import argparse
 import asyncio
-import os
-import signal
 import sys
+from collections.abc import Callable, Sequence
 
 from gateway.simulator.engine import EngineSettings
-from gateway.simulator.server import ServerSettings, serve
+from gateway.simulator.settings import EngineKind, ServerSettings
+
+
+def _between(kind: Callable[[str], float], least: float, most: float = float("inf")) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            top = f" to {most:g}" if most != float("inf") else ""
+            raise argparse.ArgumentTypeError(f"given {text!r}, expected a number from {least:g}{top}")
+        return value
+
+    return parse
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser("python -m gateway.simulator", description="A simulated inference engine over HTTP.")
+    made = argparse.ArgumentParser(
+        "python -m gateway.simulator",
+        description="A simulated inference engine over HTTP. Faults: POST /_sim/faults; counters: GET /_sim/stats.",
+    )
     add = made.add_argument
     add("--host", default="127.0.0.1")
-    add("--port", type=int, default=0, help="0: any free one; it is printed")
-    add("--engine", choices=("sglang", "vllm", "openai"), default="sglang", help="whose HTTP API to speak")
-    add("--model", default="sim-model", help="the served model's name")
-    add("--root", default="", help="the model's path, where it differs from its name")
-    add("--context-length", type=int, default=32768)
-    add("--api-key", default="", help="demand this key (Bearer) from everybody but probes")
+    add("--port", type=_between(int, 0, 65535), default=0, help="0: any free one; it is printed")
+    add("--engine", choices=[kind.value for kind in EngineKind], default="sglang", help="whose HTTP API to speak")
+    add("--model", default="sim-model", help="the model's path")
+    add("--served-model-name", default="", help="the name clients use (default: --model)")
+    add("--context-length", type=_between(int, 2), default=32768)
+    add("--api-key", default="", help="demand this key (Bearer) from everybody but probes and /_sim")
     add("--protect-health", action="store_true", help="demand it from probes too")
     add("--health-path", default="/health")
-    add("--tp-size", type=int, default=1)
-    add("--dp-size", type=int, default=1)
-    add("--startup-delay", type=float, default=0.0, help="seconds of loading: listens, but answers 503")
-    add("--speed", type=float, default=1.0, help="how many times faster than an ordinary engine")
+    add("--tp-size", type=_between(int, 1), default=1)
+    add("--dp-size", type=_between(int, 1, 64), default=1)
+    add("--startup-delay", type=_between(float, 0), default=0.0, help="seconds of loading: listens, but answers 503")
+    add("--startup-port-delay", type=_between(float, 0), default=0.0, help="seconds before it listens")
+    add("--speed", type=_between(float, 0.001), default=1.0, help="how many times faster than an ordinary engine")
     add("--instant", action="store_true", help="no waiting at all")
-    add("--prefill-rate", type=float, default=8000.0, help="uncached prompt tokens a second")
-    add("--itl-ms", type=float, default=20.0, help="milliseconds a token for one request alone")
-    add("--max-running", type=int, default=32, help="requests in a batch")
-    add("--kv-tokens", type=int, default=100_000)
-    add("--seed", type=int, default=0)
-    add("--parent-pid", type=int, default=0, help="end when this process is gone")
+    add("--prefill-rate", type=_between(float, 1), default=8000.0, help="uncached prompt tokens a second")
+    add("--itl-ms", type=_between(float, 0.1), default=20.0, help="milliseconds a token for one request alone")
+    add("--max-running", type=_between(int, 1), default=32, help="requests in a batch")
+    add("--kv-tokens", type=_between(int, 16), default=100_000, help="size of the KV pool")
+    add("--seed", type=int, default=0, help="of the draws that decide which requests a fault hits")
+    add("--parent-pid", type=_between(int, 0), default=0, help="end when this process is gone")
     return made
 
 
-async def main(options: argparse.Namespace) -> None:
-    """Serve until a signal comes, or the parent goes."""
-    until = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, until.set)
-    settings = ServerSettings(
-        engine=options.engine,
+def settings_of(options: argparse.Namespace) -> ServerSettings:
+    """The command line as settings."""
+    return ServerSettings(
+        kind=EngineKind(options.engine),
         model=options.model,
-        root=options.root,
+        served_model_name=options.served_model_name,
         context_length=options.context_length,
         api_key=options.api_key,
         protect_health=options.protect_health,
@@ -55,31 +68,42 @@ async def main(options: argparse.Namespace) -> None:
         dp_size=options.dp_size,
         startup_delay_s=options.startup_delay,
         seed=options.seed,
-        model_engine=EngineSettings(
+        engine=EngineSettings(
             base_itl_s=options.itl_ms / 1000,
             itl_per_request_s=options.itl_ms / 20000,
             prefill_per_s=options.prefill_rate,
             max_running=options.max_running,
             kv_tokens=options.kv_tokens,
-            cache_tokens=options.kv_tokens // 2,
             speed=options.speed,
             instant=options.instant,
         ),
     )
-    async with asyncio.TaskGroup() as group:
-        watch = group.create_task(end_with(options.parent_pid, until))
-        await serve(settings, options.host, options.port, until)
-        watch.cancel()
 
 
-async def end_with(parent: int, until: asyncio.Event) -> None:
-    """Set the event once the parent process is gone."""
-    while not until.is_set():
-        await asyncio.sleep(0.5)
-        if parent and os.getppid() != parent:
-            until.set()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal comes, or the parent goes."""
+    options = parser().parse_args(arguments)
+    # Imported late: --help and a wrong flag need no web server.
+    from gateway.simulator.lifetime import until_told_to_end
+    from gateway.simulator.server import serve
+
+    async def run() -> None:
+        await serve(
+            settings_of(options),
+            options.host,
+            options.port,
+            lambda: until_told_to_end(options.parent_pid),
+            port_delay_s=options.startup_port_delay,
+        )
+
+    code = 0
+    try:
+        asyncio.run(run())
+    except* OSError as refused:
+        code = 1
+        print(f"cannot listen on {options.host}:{options.port}: {refused.exceptions[0]}", file=sys.stderr)  # noqa: T201
+    return code
 
 
 if __name__ == "__main__":
-    asyncio.run(main(parser().parse_args()))
-    sys.exit(0)
+    sys.exit(main())

@@ -1,56 +1,75 @@
 """Faults to switch on over HTTP, so that tests and demos can watch a worker misbehave.
 
-`POST /_sim/faults` sets the members it names, `{"reset": true}` clears all; an unknown member or a wrong type
-is refused with what is accepted.
+A change is checked whole before any of it holds. `{"reset": true}` clears all, before what else is named.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Faults:
     """What is wrong at the moment; the defaults mean nothing is."""
 
     unhealthy: bool = False
-    """/health answers 503."""
+    """The health path answers 503."""
     hang_health: bool = False
-    """/health never answers."""
+    """The health path never answers."""
     hang: bool = False
-    """Requests are accepted and never answered."""
+    """Requests (POST) are accepted and never answered."""
     slow: float = 1.0
-    """Multiplies every step's time."""
+    """Multiplies the time of every step."""
     refuse_s: float = 0.0
-    """Stop listening for so many seconds."""
+    """Stop listening for so many seconds, and close idle connections. Acts once and reads 0 again."""
     drop_after: int = 0
-    """Break the connection after so many chunks of a stream; 0: never."""
+    """Reset the connection after so many events of a stream; 0: never."""
     status: int = 0
-    """Answer requests with this status (429, 500, 503); 0: do not."""
+    """Answer requests (POST) with this status and an OpenAI error; 0: do not."""
     fraction: float = 1.0
     """Share of requests that `status` hits."""
     garbage: bool = False
-    """Answer with bytes that are not HTTP."""
+    """Answer everything with bytes that are not HTTP."""
     models_error: bool = False
     """/v1/models answers 500."""
     close_idle: bool = False
-    """Close the connection right after each answer, without saying so."""
+    """Close the connection right after each answer, without having said so."""
 
-    def change(self, given: Any) -> str | None:
-        """Apply a request's JSON; returns why it cannot be, or None."""
-        if not isinstance(given, dict):
-            return "expected a JSON object"
-        fresh = asdict(Faults())
-        known = {name: type(value) for name, value in fresh.items()}
-        if given.get("reset") is True:
-            for name, value in fresh.items():
-                setattr(self, name, value)
-            given = {name: value for name, value in given.items() if name != "reset"}
-        for name, value in given.items():
-            if name not in known:
-                return f"{name}: unknown fault; accepted: reset, {', '.join(known)}"
-            kind = known[name]
-            if isinstance(value, bool) is not (kind is bool) or not isinstance(value, int | float):
-                return f"{name}: given {value!r}, expected {kind.__name__}"
-        for name, value in given.items():
-            setattr(self, name, known[name](value))
-        return None
+
+DEFAULTS = asdict(Faults())
+_BOOLEANS = frozenset(name for name, value in DEFAULTS.items() if isinstance(value, bool))
+_WHOLE = frozenset(("drop_after", "status"))
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "slow": (lambda value: 0 < value <= 1000, "a number above 0, up to 1000"),
+    "refuse_s": (lambda value: 0 <= value <= 600, "seconds from 0 to 600"),
+    "drop_after": (lambda value: value >= 0, "a whole number of events, 0 for never"),
+    "status": (lambda value: value == 0 or 400 <= value <= 599, "a status from 400 to 599, or 0"),
+    "fraction": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
+}
+
+
+def changed(faults: Faults, given: object) -> Faults:
+    """The faults after a request's JSON. Raises ValueError naming the field, what was given and what is accepted."""
+    if not isinstance(given, dict):
+        raise ValueError("expected a JSON object")
+    reset = given.get("reset", False)
+    if not isinstance(reset, bool):
+        raise ValueError(f"reset: given {reset!r}, expected true or false")
+    change = {name: value for name, value in given.items() if name != "reset"}
+    for name, value in change.items():
+        if (accepted := _refused(name, value)) is not None:
+            raise ValueError(f"{name}: {accepted}")
+    return replace(Faults() if reset else faults, **change)
+
+
+def _refused(name: str, value: Any) -> str | None:
+    """Why this cannot be, or None."""
+    if name not in DEFAULTS:
+        return f"unknown fault; accepted: reset, {', '.join(field.name for field in fields(Faults))}"
+    if name in _BOOLEANS:
+        return None if isinstance(value, bool) else f"given {value!r}, expected true or false"
+    holds, accepted = _RANGES[name]
+    kinds = int if name in _WHOLE else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or not holds(value):
+        return f"given {value!r}, expected {accepted}"
+    return None

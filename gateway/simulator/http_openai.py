@@ -1,0 +1,131 @@
+"""OpenAI's chat completions and completions, whole and streamed."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from gateway.simulator.http_answers import EventStream, json_answer
+from gateway.simulator.planning import (
+    Body,
+    Planned,
+    Prompt,
+    chat_prompt,
+    flag,
+    plan,
+    prompts_of,
+    sampling_of,
+    wants_usage,
+)
+from gateway.simulator.state import Simulation
+from gateway.simulator.text import text_number
+
+Shape = Callable[[int, str, str | None], dict[str, Any]]
+
+
+async def chat(simulation: Simulation, request: web.Request, body: Body) -> web.StreamResponse:
+    """`/v1/chat/completions`."""
+    model, prompt = simulation.check_model(body), chat_prompt(body.get("messages"))
+    sampling = sampling_of(body, "max_completion_tokens", "max_tokens")
+    planned = plan(Prompt.of_text(prompt), sampling, simulation.settings.room)
+    head = {"id": f"chatcmpl-{text_number(prompt):x}", "created": int(time.time()), "model": model}
+    if flag(body, "stream"):
+        head["object"] = "chat.completion.chunk"
+        return await _stream(simulation, request, body, planned, head, _chat_chunk, greeting=_greeting)
+    head["object"] = "chat.completion"
+    return await _whole(simulation, body, planned, head, _chat_choice)
+
+
+async def completions(simulation: Simulation, request: web.Request, body: Body) -> web.StreamResponse:
+    """`/v1/completions`. Each prompt of a list gets its `n` choices, numbered one after the other."""
+    model, prompts = simulation.check_model(body), prompts_of(body.get("prompt"), "prompt")
+    sampling = sampling_of(body, "max_tokens", default_limit=16)
+    planned = [choice for prompt in prompts for choice in plan(prompt, sampling, simulation.settings.room)]
+    head = {
+        "id": f"cmpl-{text_number(prompts[0].text):x}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": model,
+    }
+    if flag(body, "stream"):
+        return await _stream(simulation, request, body, planned, head, _text_choice)
+    return await _whole(simulation, body, planned, head, _text_choice)
+
+
+def _greeting(index: int) -> dict[str, Any]:
+    return {"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+
+
+def _chat_chunk(index: int, text: str, finish: str | None) -> dict[str, Any]:
+    return {
+        "index": index,
+        "delta": {"content": text} if text else {},
+        "logprobs": None,
+        "finish_reason": finish,
+    }
+
+
+def _chat_choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, "refusal": None}
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+
+
+def _text_choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
+
+
+async def _whole(
+    simulation: Simulation, body: Body, planned: Sequence[Planned], head: dict[str, Any], shape: Shape
+) -> web.StreamResponse:
+    with simulation.generation(planned, body) as generation:
+        await generation.whole()
+    choices = [shape(index, each.answer.text, each.answer.finish) for index, each in enumerate(planned)]
+    return json_answer({**head, "choices": choices, "usage": usage_of(planned)})
+
+
+async def _stream(
+    simulation: Simulation,
+    request: web.Request,
+    body: Body,
+    planned: Sequence[Planned],
+    head: dict[str, Any],
+    shape: Shape,
+    greeting: Callable[[int], dict[str, Any]] | None = None,
+) -> web.StreamResponse:
+    """Choices side by side: an event a token, then one with the reason why the choice ended."""
+    include_usage = wants_usage(body)
+    generation = simulation.generation(planned, body)
+    stream = await EventStream.begin(request, simulation)
+    left = [len(each.answer.pieces) for each in planned]
+    with generation:
+        while not generation.ended:
+            choices: list[dict[str, Any]] = []
+            for index, piece in await generation.fresh():
+                answer = planned[index].answer
+                if greeting is not None and left[index] == len(answer.pieces):
+                    choices.append(greeting(index))
+                left[index] -= 1
+                if piece:
+                    choices.append(shape(index, piece, None))
+                if not left[index]:
+                    choices.append(shape(index, "", answer.finish))
+            nothing = {"usage": None} if include_usage else {}
+            await stream.send({**head, "choices": [choice], **nothing} for choice in choices)
+    if include_usage:
+        await stream.send([{**head, "choices": [], "usage": usage_of(planned)}])
+    return await stream.end()
+
+
+def usage_of(planned: Sequence[Planned]) -> dict[str, Any]:
+    """OpenAI's usage over all choices of a request. Choices of one prompt count it once."""
+    jobs = [each.job for each in planned if not each.index]
+    prompt = sum(job.prompt_tokens for job in jobs)
+    cached = sum(job.cached for job in jobs)
+    out = sum(each.job.generated for each in planned)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": out,
+        "total_tokens": prompt + out,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
