@@ -6,16 +6,21 @@ Nothing a command raises ends the console. What is drawn is `app`'s.
 from collections.abc import Callable
 
 from textual.app import App
+from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen
 
 from gateway.errors import GatewayError
 from gateway.operations import Add, Command, Cordon, ProbeNow, Remove, Resume, Retry, StartDrain, Uncordon
 from smg_console.plane import Plane, WorkerRow
 from smg_console.present import guide
+from smg_console.present.runs import printable
 from smg_console.screens.add_worker import AddWorker
 from smg_console.screens.dialogs import Confirm, Question
 
 READ_ONLY = "this console is read-only (--read-only): it shows, and does not act"
+
+_SIGNS: dict[SeverityLevel, str] = {"information": "✓", "warning": "!", "error": "✗"}
+_SECONDS: dict[SeverityLevel, float] = {"information": 4.0, "warning": 6.0, "error": 10.0}
 
 
 class ActingApp(App[None]):
@@ -85,14 +90,20 @@ class ActingApp(App[None]):
         try:
             done = await self.plane.execute(command)
         except GatewayError as error:
-            self.notify(error.message, severity="error", markup=False)
+            self.say(error.message, "error")
         else:
-            self.notify(done.message, severity="information" if done.changed else "warning", markup=False)
+            self.say(done.message, "information" if done.changed else "warning")
         await self.frame()
+
+    def say(self, text: str, severity: SeverityLevel = "information") -> None:
+        """Show a sentence for some seconds, with a sign beside the colour."""
+        self.notify(
+            f"{_SIGNS[severity]} {printable(text)}", severity=severity, markup=False, timeout=_SECONDS[severity]
+        )
 
     def _may_act(self) -> bool:
         if self.plane.read_only:
-            self.notify(READ_ONLY, severity="warning", markup=False)
+            self.say(READ_ONLY, "warning")
         return not self.plane.read_only
 
     def _to_act_on(self) -> WorkerRow | None:
@@ -101,7 +112,7 @@ class ActingApp(App[None]):
             return None
         row = self.chosen
         if row is None:
-            self.notify("no worker is chosen", severity="warning")
+            self.say("no worker is chosen", "warning")
         return row
 
     def _ask(self, row: WorkerRow, verb: str, then: Callable[[str | None], None], extra: str = "") -> None:
@@ -121,6 +132,6 @@ class ActingApp(App[None]):
 
         asked = question()
         if asked is None:
-            self.notify(f"{name} has left the fleet", severity="warning", markup=False)
+            self.say(f"{name} has left the fleet", "warning")
         else:
             self.push_screen(Confirm(asked, question), then)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import Binding
-from textual.filter import LineFilter
+from textual.filter import DimFilter, LineFilter
 from textual.screen import ModalScreen, Screen
 
 from gateway.telemetry.logs import LogRing
@@ -82,7 +82,8 @@ class ConsoleApp(ActingApp):
         self._found = themes.load()
         for name, file in self._found.themes.items():
             self.register_theme(themes.textual_theme(name, file))
-        wanted = theme if theme is not None and theme in self._found.themes else themes.DEFAULT
+        usual = themes.default_for(self.console.color_system)
+        wanted = theme if theme is not None and theme in self._found.themes else usual
         self._bad_theme = theme if theme not in (None, wanted) else None
         self.palette = themes.Palette(self._found.themes[wanted])
         self.theme = wanted
@@ -93,13 +94,15 @@ class ConsoleApp(ActingApp):
         self.theme_changed_signal.subscribe(self, lambda _theme: self._new_colours())
         self.set_timer(pace.FRAME_S / 5, self._first_tick)
         for problem in self._found.problems:
-            self.notify(problem, severity="warning", markup=False)
+            self.say(problem, "warning")
         if self._bad_theme is not None:
             known = ", ".join(self._found.themes)
-            self.notify(f"no theme is called {self._bad_theme}; there are {known}", severity="warning", markup=False)
+            self.say(f"no theme is called {self._bad_theme}; there are {known}", "warning")
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
+        if self.native_ansi_color:  # there is no way to mix a colour that only the terminal knows
+            filters = [found for found in filters if not isinstance(found, DimFilter)]
         return [*filters, self._ascii] if self.ascii_only else filters
 
     # --- drawing ---
@@ -166,7 +169,7 @@ class ConsoleApp(ActingApp):
 
     def _use(self, theme: str) -> None:
         self.theme = theme
-        self.notify(f"theme {theme}", timeout=2, markup=False)
+        self.say(f"theme {theme}")
 
     # --- getting around ---
 
@@ -204,7 +207,7 @@ class ConsoleApp(ActingApp):
     def action_log(self) -> None:
         ring = self.ring
         if ring is None:
-            self.notify("there is no log here", severity="warning")
+            self.say("there is no log here", "warning")
         elif not isinstance(self.screen, View | ModalScreen):
             self.push_screen(View("Log", lambda _width: detail.log_lines(list(ring.lines), LOG_LINES), at_end=True))
 
@@ -223,21 +226,23 @@ class ConsoleApp(ActingApp):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything a key does, by name, for the command palette."""
-        yield SystemCommand("Add a worker", "a", self.action_add)
+        yield SystemCommand("Add a worker", "key a", self.action_add)
         row = self._chosen_on(screen)
         if row is not None:
             name, worker_id = row.worker.name, row.worker.id
-            yield SystemCommand(f"{'Uncordon' if row.worker.cordoned else 'Cordon'} {name}", "c", self.action_cordon)
-            yield SystemCommand(f"Drain {name}", "d", self.action_drain)
-            yield SystemCommand(f"Resume {name}", "r", self.action_resume)
-            yield SystemCommand(f"Remove {name}", "x", self.action_remove)
-            yield SystemCommand(f"Probe {name} now", "p", self.action_probe)
-            yield SystemCommand(f"Retry {name}", "R: register it anew", self.action_retry)
-            yield SystemCommand(f"Details of {name}", "Enter", lambda: self._open(worker_id))
-            yield SystemCommand(f"JSON of {name}", "y", self.action_json)
-        yield SystemCommand("Log", "l", self.action_log)
-        yield SystemCommand("Help", "?", self.action_help)
-        yield SystemCommand("Quit", "q", self.action_quit)
+            yield SystemCommand(
+                f"{'Uncordon' if row.worker.cordoned else 'Cordon'} {name}", "key c", self.action_cordon
+            )
+            yield SystemCommand(f"Drain {name}", "key d", self.action_drain)
+            yield SystemCommand(f"Resume {name}", "key r", self.action_resume)
+            yield SystemCommand(f"Remove {name}", "key x", self.action_remove)
+            yield SystemCommand(f"Probe {name} now", "key p", self.action_probe)
+            yield SystemCommand(f"Retry {name}", "key R: register it anew", self.action_retry)
+            yield SystemCommand(f"Details of {name}", "key Enter", lambda: self._open(worker_id))
+            yield SystemCommand(f"JSON of {name}", "key y", self.action_json)
+        yield SystemCommand("Log", "key l", self.action_log)
+        yield SystemCommand("Help", "key ?", self.action_help)
+        yield SystemCommand("Quit", "key q", self.action_quit)
         for name, file in self._found.themes.items():
             yield SystemCommand(f"Theme {name}", file.title, lambda chosen=name: self._use(chosen))
 

@@ -16,7 +16,7 @@ from rich.color import Color
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
 
-DEFAULT = "midnight"
+DEFAULT, SIXTEEN = "midnight", "terminal"
 
 Colour = Annotated[str, StringConstraints(pattern=r"^(#[0-9a-fA-F]{6}|ansi_[a-z_]+)$")]
 
@@ -87,6 +87,11 @@ def load(places: Iterable[Path] | None = None) -> Found:
     return Found(themes, tuple(problems))
 
 
+def default_for(colour_system: str | None) -> str:
+    """The theme when none was asked for: on a terminal of 16 colours the one made of just these."""
+    return SIXTEEN if colour_system == "standard" else DEFAULT
+
+
 def textual_theme(name: str, file: ThemeFile) -> Theme:
     """The theme as Textual takes it, for inputs, dialogs and the palette."""
     colours = file.colours
@@ -106,8 +111,13 @@ def textual_theme(name: str, file: ThemeFile) -> Theme:
         ansi=file.ansi,
         # A theme of ANSI colours needs more names than others; Textual's own has them all.
         variables=(BUILTIN_THEMES["ansi-dark"].variables if file.ansi else {})
-        | {"border": colours.border, "selection": colours.selection},
+        | {"border": colours.border, "selection": colours.selection}
+        # Not Textual's black there: the terminal may be a light one.
+        | ({"ansi-background": colours.background, "ansi-foreground": colours.foreground} if file.ansi else {}),
     )
+
+
+_FAINT = ("muted", "border", "gone")
 
 
 class Palette:
@@ -132,6 +142,8 @@ class Palette:
         back = "selection" if selected else "background"
         if self._ansi and selected:  # whatever the palette, reversed text can be read
             return Style(color=self._colours[colour], bold="bold" in words, reverse=True)
+        if self._ansi and colour in _FAINT:  # bright black is the background itself in some palettes
+            return Style(color=self._colours[colour], bold="bold" in words or None, dim=True)
         return Style(
             color=self._colours[colour],
             bgcolor=self._colours[back],

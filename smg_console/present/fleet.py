@@ -211,26 +211,28 @@ def shown_columns(width: int) -> list[tuple[Column, int]]:
 
 def header(columns: Shown, sort: str, reverse: bool, width: int) -> Line:
     """The head of the table, with an arrow at the column that sorts."""
-    runs: list[Run] = [(" ", "")]
+    runs: list[Run] = []
     for column, cells in columns:
         sorts = column.key == sort
         arrow = ("▼" if reverse else "▲") if sorts else ""
         title = arrow + column.title if column.right else column.title + arrow
-        runs.append((fit(title, cells, right=column.right) + " ", "bold accent" if sorts else "bold muted"))
+        # The gap before a column belongs to it, which gives the arrow its room.
+        text = fit(title, cells + 1, right=True) if column.right else " " + fit(title, cells)
+        runs.append((text, "bold accent" if sorts else "bold muted"))
     if width - width_of(runs) >= _STATUS:
-        runs.append((" Why", "bold muted"))
+        runs.append(("  Why", "bold muted"))
     return cut(runs, width)
 
 
 def row_line(row: WorkerRow, columns: Shown, now: float, width: int, *, selected: bool) -> Line:
     """A worker's line."""
-    runs: list[Run] = [("▸" if selected else " ", "bold accent")]
+    runs: list[Run] = []
     for column, cells in columns:
         text, style = column.text(row, now)
         fitted = fit(text, cells, right=True) if column.right else column.shorten(text, cells)
-        runs.append((fitted + " ", style))
+        runs += [(" " if runs or not selected else "▸", "bold accent"), (fitted, style)]
     if width - width_of(runs) >= _STATUS:
-        runs.append((f" {why(row)}", "muted"))
+        runs.append((f"  {why(row)}", "muted"))
     return cut(runs, width)
 
 

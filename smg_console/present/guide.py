@@ -6,7 +6,7 @@ from gateway.operations import Effect
 from gateway.workers.model import State, Worker
 from smg_console.present import fleet
 from smg_console.present.feed import clock
-from smg_console.present.runs import BLANK, Line, Run, cut, cut_end
+from smg_console.present.runs import BLANK, Line, Run, cut, cut_end, printable
 from smg_console.present.states import GLYPHS, next_step, state_word
 
 ACTS = (
@@ -25,7 +25,7 @@ MOVES = (
     ("Tab", "to the events and back to the table"),
     ("/", "filter: llama, state:ready, model:qwen, label:rack=b7"),
     ("Esc", "back; clears the filter"),
-    ("w", "graphs of the worker under the cursor, or of the fleet"),
+    ("w", "graphs of the fleet, or of the worker chosen"),
 )
 ANYWHERE = (
     (":  Ctrl+P", "all commands by name, themes too"),
@@ -61,7 +61,7 @@ def empty_lines(address: str, words: Sequence[str]) -> list[Line]:
         BLANK,
         (("  here     ", "muted"), ("a", "bold accent"), (" opens a form", "")),
         (("  start    ", "muted"), ("smg-console --worker-urls http://host:8000", "")),
-        (("  API      ", "muted"), (f'curl -X POST {address}/workers -d \'{{"url":"http://host:8000"}}\'', "")),
+        (("  API      ", "muted"), (f'curl {address}/workers -d \'{{"url":"http://host:8000"}}\'', "")),
     ]
 
 
@@ -70,12 +70,13 @@ def effect_lines(effect: Effect, *, last: bool) -> tuple[str, ...]:
     flying = f"{effect.in_flight} request{'' if effect.in_flight == 1 else 's'} in flight"
     if not effect.routable:
         return (f"It takes no requests at present; {flying}.",)
-    model = effect.model or "any model"
+    model = printable(effect.model or "any model")
     if last:
         return (f"{flying}, which may finish.", f"It is the LAST worker that serves {model}: its requests will fail.")
     share = 100 * effect.left // (effect.left + 1)
-    others = f"{effect.left} other worker{'' if effect.left == 1 else 's'}"
-    return (f"{flying}, which may finish.", f"{others} of {model} remain: {share} % of its capacity.")
+    others = f"{effect.left} other worker{'' if effect.left == 1 else 's'} of {model}"
+    remain = "remains" if effect.left == 1 else "remain"
+    return (f"{flying}, which may finish.", f"{others} {remain}: {share} % of its capacity.")
 
 
 def help_lines(width: int, *, reading: bool) -> list[Line]:
@@ -92,7 +93,7 @@ def help_lines(width: int, *, reading: bool) -> list[Line]:
     right += [((f"  {glyph} ", state.value), (_SIGNS[state], "")) for state, glyph in GLYPHS.items()]
     right += [(("  ⊘ ", "warning"), ("cordoned: takes no new requests", ""))]
     right += [(("  ✓12 ✗2 ", "bold"), ("good or bad probes in a row", ""))]
-    right += [BLANK, (("Copying: hold Shift (Option on a Mac) while selecting with the mouse.", "muted"),)]
+    right += [BLANK, (("To copy: hold Shift (Mac: Option) and select", "muted"),)]
     if width < 2 * HALF:
         return [*left, *right]
     pad = max(len(left), len(right))
@@ -107,7 +108,7 @@ _SIGNS = {
     State.READY: "ready: takes requests",
     State.UNHEALTHY: "unhealthy: its probes fail",
     State.FAILED: "failed: did not come up in time",
-    State.DRAINING: "draining or drained: finishes what is in flight",
+    State.DRAINING: "draining: finishes what is in flight",
     State.GONE: "gone",
 }
 

@@ -11,16 +11,18 @@ def rate(value: float | None) -> str:
         return NONE
     if value == 0:
         return "0"
-    if value < 10:
+    if value < 0.05:
+        return "<0.1"
+    if value < 9.95:
         return f"{value:.1f}"
-    return count(round(value))
+    return count(value)
 
 
 def count(value: float | None) -> str:
     """A count in at most 5 cells: `7`, `999`, `12.3k`, `4.0M`."""
     if value is None or not isfinite(value):
         return NONE
-    value = int(value)
+    value = round(value)
     for limit, divisor, unit in ((10_000, 1, ""), (999_950, 1_000, "k"), (999_950_000, 1_000_000, "M")):
         if value < limit:
             return f"{value}" if divisor == 1 else _short(value / divisor) + unit
@@ -65,6 +67,8 @@ def percent(share: float | None) -> str:
     if share is None or not isfinite(share):
         return NONE
     value = share * 100
+    if 0 < value < 0.05:
+        return "<0.1%"
     if 0 < value < 9.95:
         return f"{value:.1f}%"
     return f"{value:.0f}%"

@@ -28,14 +28,16 @@ LEAST = (60, 15)
 
 
 def arrangement(width: int, height: int) -> str:
-    """The class for a terminal of this size; the styles say what each shows."""
+    """The classes for a terminal of this size; the styles say what each shows."""
     if width < LEAST[0] or height < LEAST[1]:
         return "-tiny"
     if width >= 170 and height >= 44:
         return "-large"
     if width >= 110 and height >= 34:
         return "-medium"
-    return "-tall" if width >= 72 and height >= 38 else "-small"
+    if width >= 72 and height >= 38:
+        return "-tall"
+    return "-small" if height >= 20 else "-small -short"
 
 
 class TooSmall(Panel):
@@ -89,9 +91,9 @@ class MainScreen(Screen[None]):
         self._arrange(event.size.width, event.size.height)
 
     def _arrange(self, width: int, height: int) -> None:
-        wanted = arrangement(width, height)
-        for name in ("-tiny", "-small", "-tall", "-medium", "-large"):
-            self.set_class(name == wanted, name)
+        wanted = arrangement(width, height).split()
+        for name in ("-tiny", "-short", "-small", "-tall", "-medium", "-large"):
+            self.set_class(name in wanted, name)
 
     @property
     def table(self) -> FleetTable:

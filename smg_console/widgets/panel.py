@@ -50,6 +50,7 @@ class Panel(Widget):
 
     def set_titles(self, above: str, below: str = "") -> None:
         """The border's texts, taken as they stand: a `[` in a worker's name is no markup."""
+        above, below = printable(above), printable(below)
         if (above, below) != self._titles:
             self._titles = (above, below)
             self.border_title = Content(above) if above else ""

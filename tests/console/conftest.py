@@ -15,3 +15,11 @@ def fleet() -> Fleet:
 def busy() -> Fleet:
     """Eight workers, one in each state."""
     return busy_fleet()
+
+
+@pytest.fixture(autouse=True)
+def usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the terminal these tests are run in: the console sees one with all colours."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")

@@ -18,7 +18,7 @@ async def drawn(size: str, theme: str, workers: int | None, *keys: str) -> str:
     ascii_only = theme.endswith("+ascii")
     fleet = busy_fleet() if workers is None else await night_fleet(workers) if workers else Fleet()
     app = ConsoleApp(fleet.plane, theme=theme.removesuffix("+ascii"), ascii_only=ascii_only)
-    async with app.run_test(size=(columns, rows)) as pilot:
+    async with app.run_test(size=(columns, rows), notifications=True) as pilot:
         await pilot.pause(0.4)
         for key in keys:
             await pilot.press(key)

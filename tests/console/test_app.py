@@ -1,5 +1,6 @@
 """Keys act: each one is pressed in a running console and its effect looked for in the registry."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -8,6 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from gateway.operations import StartDrain
+from gateway.telemetry.logs import LogRing
 from gateway.workers.facts import Cause
 from gateway.workers.meters import Outcome
 from gateway.workers.model import Intent
@@ -29,7 +31,7 @@ TEST = Cause("test")
 async def console(fleet: Fleet, size: tuple[int, int] = SIZE, **options: object) -> AsyncIterator[Pilot[None]]:
     """A running console over the fleet, its first frame drawn."""
     app = ConsoleApp(fleet.plane, **options)  # type: ignore[arg-type]  # tests pass what the app takes
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         await shown(pilot, lambda: isinstance(app.screen, MainScreen))
         await frame(pilot)
         yield pilot
@@ -53,6 +55,12 @@ async def shown(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
             return
         await pilot.pause(0.01)
     raise AssertionError(f"not shown; the screen is {app_of(pilot).screen}")
+
+
+def drawn_text(pilot: Pilot[None]) -> str:
+    """All that is on the screen, whichever widget drew it."""
+    strips = pilot.app.screen._compositor.render_strips(pilot.app.size)
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 
 def text_of(pilot: Pilot[None], selector: str = "") -> str:
@@ -152,7 +160,7 @@ async def test_d_says_what_is_in_flight_and_drains_after_yes(fleet: Fleet) -> No
         question = pilot.app.screen.question  # type: ignore[attr-defined]  # it is a Confirm
         assert question.lines == (
             "3 requests in flight, which may finish.",
-            "1 other worker of m remain: 50 % of its capacity.",
+            "1 other worker of m remains: 50 % of its capacity.",
         )
         await pilot.press("n")
         await shown(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
@@ -216,14 +224,15 @@ async def test_the_last_worker_of_a_model_leaves_only_after_its_name_was_typed(f
         await shown(pilot, lambda: fleet.state(entry) == "gone")
 
 
-async def test_p_probes_and_ctrl_r_registers_anew(fleet: Fleet) -> None:
+@pytest.mark.parametrize("retry", ["R", "ctrl+r"])
+async def test_p_probes_and_a_retry_registers_anew(fleet: Fleet, retry: str) -> None:
     entry = fleet.add("http://10.0.0.1:8000", ready=False)
     fleet.registry.registration_timeout(entry.worker.id, 1, 1800, TEST)
     async with console(fleet) as pilot:
         await pilot.press("p")
         await shown(pilot, lambda: fleet.probed == [entry.worker.id])
         assert fleet.state(entry) == "failed"
-        await pilot.press("ctrl+r")
+        await pilot.press(retry)
         await shown(pilot, lambda: fleet.state(entry) == "registering")
         assert entry.worker.revision == 2
 
@@ -412,6 +421,15 @@ async def test_q_asks_when_requests_are_in_flight(fleet: Fleet) -> None:
         await shown(pilot, lambda: not pilot.app.is_running)
 
 
+async def test_ctrl_c_twice_quits_with_requests_in_flight(fleet: Fleet) -> None:
+    fleet.add("http://10.0.0.1:8000").meters.began()
+    async with console(fleet) as pilot:
+        await pilot.press("ctrl+c")
+        await shown(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await pilot.press("ctrl+c")
+        await shown(pilot, lambda: not pilot.app.is_running)
+
+
 async def test_help_log_and_palette_open_and_close(busy: Fleet) -> None:
     async with console(busy) as pilot:
         await pilot.press("question_mark")
@@ -427,6 +445,61 @@ async def test_help_log_and_palette_open_and_close(busy: Fleet) -> None:
             await shown(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
         names = [command.title for command in app_of(pilot).get_system_commands(pilot.app.screen)]
         assert {"Add a worker", "Drain w1", "Remove w1", "Help", "Quit", "Theme daylight"} <= set(names)
+
+
+async def test_the_palette_acts_on_the_worker_under_the_cursor(busy: Fleet) -> None:
+    async with console(busy) as pilot:
+        await pilot.press("j", "colon")
+        await shown(pilot, lambda: type(pilot.app.screen).__name__ == "CommandPalette")
+        await pilot.press(*"probe w")
+        await shown(pilot, lambda: "Probe w2 now" in drawn_text(pilot))
+        await pilot.press("enter")
+        await shown(pilot, lambda: busy.probed == [busy.registry.find("w2").worker.id])
+
+
+async def test_a_key_that_makes_no_sense_says_why_and_nothing_ends(fleet: Fleet) -> None:
+    entry = fleet.add("http://10.0.0.1:8000")
+    async with console(fleet) as pilot:
+        for key, sentence in (("R", "only an unhealthy or failed worker is retried"), ("r", "is not draining")):
+            await pilot.press(key)
+            await shown(pilot, lambda: any(sentence in n.message for n in pilot.app._notifications))  # noqa: B023
+        assert fleet.state(entry) == "ready"
+        fleet.registry.remove_now(entry, "test", TEST)
+        await frame(pilot)
+        for key in ("c", "d", "x", "enter", "y"):
+            await pilot.press(key)
+            await frame(pilot)
+            assert isinstance(pilot.app.screen, MainScreen)
+        assert any("no worker is chosen" in n.message for n in pilot.app._notifications)
+
+
+async def test_sorting_shows_its_arrow_and_turns_round(busy: Fleet) -> None:
+    async with console(busy) as pilot:
+        for arrow, first in (("▼In fl", "w2"), ("▲In fl", "w5")):
+            await pilot.press("I")
+            await frame(pilot)
+            head, row = text_of(pilot, "#fleet").splitlines()[:2]
+            assert arrow in head
+            assert f" {first} " in row
+
+
+async def test_the_log_opens_at_its_end_and_follows(busy: Fleet) -> None:
+    ring = LogRing()
+    for n in range(200):
+        ring.handle(logging.LogRecord("gateway", logging.WARNING, "", 0, f"line_{n}", None, None))
+    async with console(busy, log=ring) as pilot:
+        await pilot.press("l")
+        await shown(pilot, lambda: isinstance(pilot.app.screen, View))
+        await frame(pilot)
+        assert "line_199" in text_of(pilot, "#text")
+        ring.handle(logging.LogRecord("gateway", logging.ERROR, "", 0, "line_200", None, None))
+        await frame(pilot)
+        assert "line_200" in text_of(pilot, "#text")
+        await pilot.press("k")
+        ring.handle(logging.LogRecord("gateway", logging.ERROR, "", 0, "line_201", None, None))
+        await frame(pilot)
+        assert "line_201" not in text_of(pilot, "#text")
+        assert "2 more lines below" in str(pilot.app.screen.query_one("#text").border_subtitle)
 
 
 async def test_t_goes_through_all_themes_and_redraws(busy: Fleet) -> None:
@@ -447,11 +520,11 @@ async def test_a_terminal_too_small_says_what_it_needs(busy: Fleet) -> None:
 
 async def test_an_ascii_console_draws_nothing_else(busy: Fleet) -> None:
     async with console(busy, ascii_only=True) as pilot:
-        for keys in ((), ("enter",), ("escape",), ("question_mark",), ("escape",), ("d",)):
+        for keys in (
+            *((), ("enter",), ("escape",), ("question_mark",), ("escape",), ("d",), ("escape",), ("c",)),
+            *(("a", *"http", "enter"), ("escape",), ("colon", "t"), ("escape",), ("slash", "w"), ("escape",)),
+        ):
             await pilot.press(*keys)
             await frame(pilot)
-            pilot.app.clear_notifications()
-            await pilot.pause()
-            strips = pilot.app.screen._compositor.render_strips(pilot.app.size)
-            text = "".join(segment.text for strip in strips for segment in strip)
+            text = drawn_text(pilot)
             assert text.isascii(), {char for char in text if not char.isascii()}

@@ -28,11 +28,11 @@ def test_what_a_key_opens(busy: Fleet, snap_compare: Compare, keys: str) -> None
         await pilot.press(keys)
         await settle(pilot)
 
-    assert snap_compare(ConsoleApp(busy.plane), terminal_size=(120, 40), run_before=press)
+    assert snap_compare(ConsoleApp(busy.plane, theme="midnight"), terminal_size=(120, 40), run_before=press)
 
 
 def test_an_empty_fleet_says_how_to_begin(fleet: Fleet, snap_compare: Compare) -> None:
-    assert snap_compare(ConsoleApp(fleet.plane), terminal_size=(80, 24), run_before=settle)
+    assert snap_compare(ConsoleApp(fleet.plane, theme="midnight"), terminal_size=(80, 24), run_before=settle)
 
 
 async def settle(pilot: Pilot[None]) -> None:

@@ -89,7 +89,7 @@ def test_add_watch_drain_resume_remove_and_quit_by_key(engines: list[str], size:
             terminal.press("j")
             terminal.wait_for("▸● ready        w2" if size[0] == 80 else "▸● ready")
         terminal.press("d")
-        terminal.wait_for(f"Drain {busy[1]}?", "1 request in flight", "1 other worker of sim remain: 50 %")
+        terminal.wait_for(f"Drain {busy[1]}?", "1 request in flight", "1 other worker of sim remains: 50 %")
         terminal.press("y")
         terminal.wait_for("◐ draining", "ready → draining: drain asked by console")
         assert request.wait(30) == 0, "the drain cut the request"
