@@ -41,7 +41,7 @@ def _how(gateway: GatewayRow, *, narrow: bool) -> list[tuple[Run, ...]]:
     bad = "bold error" if errors else "bold"
     slow = "bold warning" if late > LATE_MS else ""
     lateness = fit(f"{'!' if late > LATE_MS else ''}{late:.0f}ms", 6 if narrow else 7, right=True)
-    up = numbers.age(gateway.now - gateway.started_at)
+    up = numbers.age(int(gateway.now) - int(gateway.started_at))  # turns with the clock beside it
     return [
         (
             (fit(numbers.rate(gateway.requests_per_s), 5, right=True), "bold"),
@@ -53,8 +53,8 @@ def _how(gateway: GatewayRow, *, narrow: bool) -> list[tuple[Run, ...]]:
             (" fl " if narrow else " in flight ", "muted"),
         ),
         ((lateness, slow), (" loop ", "muted")),
-        ((f" {clock(gateway.now)} ", ""),),
         ((" up ", "muted"), (fit(up, 7), "")),
+        ((f"{clock(gateway.now)} ", ""),),
     ]
 
 

@@ -94,6 +94,36 @@ def test_ascii_text_is_ascii_and_as_wide_as_before(words: str) -> None:
     assert runs.width_of([(plain, "")]) == runs.width_of([(words, "")])
 
 
+some_runs = st.lists(st.tuples(st.text("ab夜─ ", max_size=5), st.sampled_from(["", "ready"])), max_size=5)
+
+
+@given(some_runs, some_runs)
+def test_outside_the_changed_cells_two_lines_are_the_same(old: list[runs.Run], new: list[runs.Run]) -> None:
+    width = 40
+    first, end = runs.changed_cells(old, new, width)
+    assert 0 <= first <= width
+    before, after = (cells_of(line, width) for line in (old, new))
+    assert before[:first] == after[:first]
+    assert before[end:] == after[end:]
+
+
+def cells_of(line: list[runs.Run], width: int) -> list[tuple[str, str]]:
+    """A line cell by cell; a wide character stands in its first cell."""
+    cells = [
+        (part, style)
+        for word, style in line
+        for char in word
+        for part in ([char, ""] if runs.width_of([(char, "")]) == 2 else [char])
+    ]
+    return [*cells, *[(" ", "rest")] * width][:width]
+
+
+def test_of_a_line_in_which_a_number_changed_only_the_number_is_sent() -> None:
+    old: list[runs.Run] = [("● ready ", "ready"), ("w1  10.0.0.1  ", ""), ("  12 ", "bold"), ("1.3s", "")]
+    new: list[runs.Run] = [("● ready ", "ready"), ("w1  10.0.0.1  ", ""), ("  15 ", "bold"), ("1.3s", "")]
+    assert runs.changed_cells(old, new, 31) == (25, 26)
+
+
 def test_a_long_host_keeps_both_its_ends() -> None:
     assert runs.cut_middle("w12 sglang-llama-7f9c8d5b6-x2k9q.prod:8000", 24) == "w12 sglang-lla…prod:8000"
 
