@@ -1,57 +1,102 @@
 """The command line: `smg-console [run]`, `launch` as SMG spells it, and `demo`.
 
 Reads the words, finds the command, loads the settings, and hands over. Errors of usage are one line and exit
-code 2. Nothing heavy is imported before it is known that something will run.
+code 2. Nothing heavy is imported before it is known that something will run. A further command is one more row
+of COMMANDS.
 """
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gateway
 
-DESCRIPTION = """\
+if TYPE_CHECKING:
+    from gateway.settings.load import Loaded
+
+ABOUT = """\
 An operations console for LLM inference workers, with the gateway inside.
 
   smg-console --worker-urls http://a:8000 http://b:8000
   smg-console demo            simulated workers, to look around without a GPU
   smg-console --no-ui ...     the gateway alone, with logs
+
+`smg-console launch ...` does the same, as SMG spells it.
 """
+ABOUT_DEMO = "The console over simulated workers and gentle traffic, without a GPU.\n"
 EPILOG = """\
 Every flag can also be set in the environment (--port as SMG_CONSOLE_PORT) or in
 a TOML file (port = 30000, see --config); flags win over the environment, which
-wins over the file.
+wins over the file. --no-... switches off what those switch on: --no-log-json.
 """
-COMMANDS = ("run", "launch", "demo")
 
 
 @dataclass(frozen=True, slots=True)
-class _Demo:
-    """Flags of `demo` alone: name, default, kind, accepted range, help."""
+class Number:
+    """A flag of one command alone: name, default, kind, accepted range, help."""
 
     name: str
     default: float
-    kind: type
+    kind: type[int] | type[float]
     least: float
     most: float
     text: str
 
 
-_DEMO_FLAGS = (
-    _Demo("engines", 4, int, 1, 32, "Simulated engines to start."),
-    _Demo("rate", 6, float, 0, 1000, "Requests a second, on average; 0: none."),
-    _Demo("seed", 1, int, 0, 2**31, "Makes engines and traffic repeatable."),
-)
+Numbers = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a first word stands for: what `--help` says of it, how it starts, and the flags it alone has."""
+
+    about: str
+    start: "Callable[[Loaded, Numbers], int]"
+    numbers: tuple[Number, ...] = ()
+    own_workers: bool = False
+    """Whether it brings its workers along, so that none may be given."""
+
+
+def _start_run(loaded: "Loaded", _numbers: Numbers) -> int:
+    from smg_console.run import run
+
+    return run(loaded)
+
+
+def _start_demo(loaded: "Loaded", numbers: Numbers) -> int:
+    from smg_console.demo import DemoOptions, run_demo
+
+    return run_demo(loaded, DemoOptions(int(numbers["engines"]), numbers["rate"], int(numbers["seed"])))
+
+
+COMMANDS = {
+    "run": Command(ABOUT, _start_run),
+    "launch": Command(ABOUT, _start_run),
+    "demo": Command(
+        ABOUT_DEMO,
+        _start_demo,
+        (
+            Number("engines", 4, int, 1, 32, "Simulated engines to start."),
+            Number("rate", 6, float, 0, 1000, "Requests a second, on average; 0: none."),
+            Number("seed", 1, int, 0, 2**31, "Makes engines and traffic repeatable."),
+        ),
+        own_workers=True,
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words == ["--version"]:
-        print(f"smg-console {gateway.__version__}")  # noqa: T201 - what was asked for
-        return 0
+    try:
+        return _tell_version() if words == ["--version"] else _main(words)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(words: list[str]) -> int:
     from gateway.settings.flags import UsageError
 
     try:
@@ -59,67 +104,76 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"smg-console: {error}", file=sys.stderr)  # noqa: T201 - the one line of an error of usage
         return 2
-    except KeyboardInterrupt:
-        return 130
 
 
 def _run(words: list[str]) -> int:
-    from gateway.settings.flags import UsageError, add_settings, environment, new_parser
-    from gateway.settings.load import load
+    from gateway.settings.flags import UsageError, add_settings, environment, new_parser, without_credentials
+    from gateway.settings.load import load, without_terminal
 
-    command = words.pop(0) if words and not words[0].startswith("-") else "run"
-    if command not in COMMANDS:
-        raise UsageError(f"unknown command {command!r}; expected one of {', '.join(COMMANDS)}, or flags alone")
-    parser = new_parser("smg-console demo" if command == "demo" else "smg-console", DESCRIPTION, EPILOG)
+    name = words.pop(0) if words and not words[0].startswith("-") else "run"
+    command = COMMANDS.get(name)
+    if command is None:
+        shown = repr(without_credentials(name))
+        raise UsageError(f"unknown command {shown}; expected one of {', '.join(COMMANDS)}, or flags alone")
+    parser = new_parser("smg-console" if name == "run" else f"smg-console {name}", command.about, EPILOG)
     general = parser.add_argument_group("General")
     general.add_argument("--help", "-h", action="store_true", help="Show this and exit.")
     general.add_argument("--version", action="store_true", help="Show the version and exit.")
     general.add_argument("--config", metavar="FILE", help="TOML file with settings.")
-    if command == "demo":
-        group = parser.add_argument_group("Demo")
-        for demo in _DEMO_FLAGS:
-            group.add_argument(f"--{demo.name}", metavar="N", help=f"{demo.text} [{demo.default:g}]")
+    if command.numbers:
+        group = parser.add_argument_group(name.capitalize())
+        for number in command.numbers:
+            group.add_argument(f"--{number.name}", metavar="N", help=f"{number.text} [{number.default:g}]")
     add_settings(parser)
     options = vars(parser.parse_strictly(words))
     if options.pop("help", False):
-        print(parser.format_help())  # noqa: T201 - what was asked for
-        return 0
+        return _tell(parser.format_help())
     if options.pop("version", False):
-        return main(["--version"])
-    demo_options: dict[str, Any] = (
-        {demo.name: _demo_value(demo, options) for demo in _DEMO_FLAGS} if command == "demo" else {}
-    )
-    if command == "demo" and options.get("worker_urls"):
-        raise UsageError("--worker-urls: demo starts workers of its own; leave one of the two out")
-    if not _terminal() and not options.get("no_ui"):
-        # No terminal to draw in (a container, a service, a pipe): the gateway still has its work to do.
-        for console_only in ("theme", "ascii", "read_only"):
-            options.pop(console_only, None)
-        options["no_ui"] = True
+        return _tell_version()
+    numbers = {number.name: _value(number, options.pop(number.name, None)) for number in command.numbers}
     loaded = load(options, environment(), options.pop("config", None))
-    if command == "demo":
-        from smg_console.demo import DemoOptions, run_demo
+    if command.own_workers and loaded.settings.worker_urls:
+        raise UsageError(f"{loaded.origins['worker_urls']}: {name} starts workers of its own; leave one of the two out")
+    if not loaded.settings.no_ui and not _terminal():
+        # No terminal to draw in (a container, a service, a pipe): the gateway still has its work to do.
+        loaded = without_terminal(loaded)
+    return command.start(loaded, numbers)
 
-        return run_demo(loaded, DemoOptions(**demo_options))
-    from smg_console.run import run
 
-    return run(loaded)
-
-
-def _demo_value(demo: _Demo, options: dict[str, Any]) -> float:
+def _value(number: Number, text: str | None) -> float:
     from gateway.settings.flags import UsageError
 
-    text = options.pop(demo.name, None)
     if text is None:
-        return demo.default if demo.kind is float else int(demo.default)
+        return number.default
     try:
-        value: float = demo.kind(text)
+        value: float = number.kind(text)
     except ValueError:
-        value = demo.least - 1
-    if not demo.least <= value <= demo.most:
-        kind = "a whole number" if demo.kind is int else "a number"
-        raise UsageError(f"--{demo.name}: given {text!r}, expected {kind} from {demo.least:g} to {demo.most:g}")
+        value = number.least - 1
+    if not number.least <= value <= number.most:
+        kind = "a whole number" if number.kind is int else "a number"
+        raise UsageError(
+            f"--{number.name}: given {text!r}, expected {kind} from {number.least:g} to {number.most:.12g}"
+        )
     return value
+
+
+def _tell_version() -> int:
+    return _tell(f"smg-console {gateway.__version__}\n")
+
+
+def _tell(text: str) -> int:
+    """Write what was asked for. A reader that has seen enough (`| head`) is no error."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still buffered would be tried again at exit, with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0
+        print(f"smg-console: cannot write: {(error.strerror or str(error)).lower()}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
 
 
 def _terminal() -> bool:

@@ -4,10 +4,20 @@ SMG's flag names where it has one. A setting exists only if something reads it. 
 help text; `group` and `metavar` say how it shows in `--help`.
 """
 
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 from gateway.workers.address import worker_url
 
@@ -20,6 +30,23 @@ def _urls(values: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(f"{url} is given twice")
         found.append(url)
     return tuple(found)
+
+
+def _host(value: str) -> str:
+    try:
+        # A colon is an IPv6 address's, or the mistake of giving host:port.
+        sound = value != "" and (":" not in value or IPv6Address(value) is not None)
+    except ValueError:
+        sound = False
+    if not sound or any(not c.isprintable() or c in " /[]@" for c in value):
+        raise ValueError("expected an address or host name without a port, such as 0.0.0.0, ::1 or gateway.local")
+    return value
+
+
+def _filled(value: Any) -> Any:
+    if value == "":
+        raise ValueError("expected something")
+    return value
 
 
 def _path(value: str) -> str:
@@ -44,6 +71,7 @@ def _key(value: SecretStr) -> SecretStr:
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=604800)]
+Host = Annotated[str, AfterValidator(_host)]
 
 
 def setting(default: Any, group: str, description: str, metavar: str | None = None) -> Any:
@@ -75,7 +103,7 @@ class Settings(BaseModel):
         300.0, "Workers", "How long a worker that is removed may go on with its requests in flight.", "SECS"
     )
 
-    host: str = setting("0.0.0.0", "Serving", "Address to serve on.", "HOST")
+    host: Host = setting("0.0.0.0", "Serving", "Address to serve on.", "HOST")
     port: Port = setting(
         30000, "Serving", "Port to serve on, data plane and control API alike; 0: any free one.", "PORT"
     )
@@ -144,7 +172,7 @@ class Settings(BaseModel):
     disable_load_monitoring: bool = setting(False, "Load", "Never poll engines for their load.")
 
     prometheus_port: Port = setting(29000, "Metrics and logs", "Port of GET /metrics; 0: any free one.", "PORT")
-    prometheus_host: str | None = setting(
+    prometheus_host: Host | None = setting(
         None, "Metrics and logs", "Address of GET /metrics (default: --host).", "HOST"
     )
     disable_prometheus: bool = setting(False, "Metrics and logs", "Serve no metrics.")
@@ -154,37 +182,28 @@ class Settings(BaseModel):
     log_json: bool = setting(
         False, "Metrics and logs", "Log as JSON lines (always so where the log is not a terminal)."
     )
-    log_dir: Path | None = setting(
+    log_dir: Annotated[Path | None, BeforeValidator(_filled)] = setting(
         None, "Metrics and logs", "Also log to smg-console.log here: 5 files of 10 MB in turn.", "DIR"
     )
 
     no_ui: bool = setting(False, "Console", "Serve without the console.")
-    theme: str | None = setting(None, "Console", "Colour theme of the console.", "NAME")
+    theme: Annotated[str | None, BeforeValidator(_filled)] = setting(
+        None, "Console", "Colour theme of the console.", "NAME"
+    )
     ascii: bool = setting(False, "Console", "Draw with ASCII characters only.")
-    read_only: bool = setting(False, "Console", "Show everything, change nothing.")
+    read_only: bool = setting(False, "Console", "The console shows everything and changes nothing; the API still can.")
 
-    def conflict(self, given: frozenset[str]) -> str | None:
-        """Why these settings cannot hold together, or None. `given` are the fields that were set somewhere."""
-        if self.port and self.port == self.prometheus_port and not self.disable_prometheus:
-            return f"--port and --prometheus-port are both {self.port}; give them different ports"
-        if self.no_ui:
-            for name in ("theme", "ascii", "read_only"):
-                if name in given and getattr(self, name):
-                    return f"{flag(name)} is for the console, which --no-ui switches off; give one of the two"
-        if self.disable_prometheus:
-            for name in ("prometheus_port", "prometheus_host"):
-                if name in given:
-                    return f"{flag(name)} has no effect with --disable-prometheus; give one of the two"
-        if self.disable_health_check and self.health_failed_threshold:
-            return "--health-failed-threshold has no effect with --disable-health-check; give one of the two"
-        if self.worker_startup_check_interval > self.worker_startup_timeout_secs:
-            return (
-                f"--worker-startup-check-interval ({self.worker_startup_check_interval:g}) is longer than "
-                f"--worker-startup-timeout-secs ({self.worker_startup_timeout_secs:g})"
-            )
-        if self.worker_api_key is not None and not self.worker_urls:
-            return "--worker-api-key is for the workers of --worker-urls, and there are none"
-        return None
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """TOML's `true` is not the port 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("expected a number")
+        return value
+
+
+SECRETS = frozenset(("worker_api_key",))
+"""Fields whose values are never repeated."""
 
 
 def flag(name: str) -> str:

@@ -83,7 +83,7 @@ def _facts(row: WorkerRow) -> list[Line]:
         _title("Facts"),
         _pair(
             "takes requests",
-            "yes" if available.routable else f"no, {available.because}",
+            "yes" if available.routable else f"no, {available.because.partition(':')[0]}",
             "" if available.routable else "warning",
         ),
         _pair("model", ", ".join(worker.models) or "any (it did not say)"),

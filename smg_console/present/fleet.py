@@ -61,11 +61,11 @@ def _streak(row: WorkerRow, now: float) -> Run:
 
 
 def _since(row: WorkerRow, now: float) -> Run:
-    """How long in this state; of a drain under way how long it may still take."""
+    """How long in this state; of a drain under way how long it may still take. All rows turn at the same moment."""
     drain = row.worker.drain
     if drain is not None and drain.deadline is not None and not drain.drained and row.worker.state is State.DRAINING:
-        return f"-{numbers.age(drain.deadline - now)}", "draining"
-    return numbers.age(now - row.worker.since), "muted"
+        return f"-{numbers.age(int(drain.deadline) - int(now))}", "draining"
+    return numbers.age(int(now) - int(row.worker.since)), "muted"
 
 
 def _engine(row: WorkerRow, now: float) -> Run:

@@ -112,6 +112,35 @@ def ascii_only(text: str) -> str:
     return text if text.isascii() else "".join(map(_ascii_char, text))
 
 
+def changed_cells(old: Sequence[Run], new: Sequence[Run], width: int) -> tuple[int, int]:
+    """The cells from the first to beyond the last that differ between two lines drawn in `width` cells.
+
+    Over a slow link what is sent counts: of a line of the table, mostly one number changes.
+    """
+    first = _same_cells(old, new, reverse=False)
+    length = width_of(old)
+    if length != width_of(new):
+        return first, width
+    return min(first, width), min(width, max(first, length - _same_cells(old, new, reverse=True)))
+
+
+def _same_cells(old: Sequence[Run], new: Sequence[Run], *, reverse: bool) -> int:
+    """Cells that two lines have in common at their beginning, or at their end."""
+    step = -1 if reverse else 1
+    cells = 0
+    for (one, style), (other, other_style) in zip(old[::step], new[::step], strict=False):
+        if style != other_style:
+            break
+        if one == other:
+            cells += cell_len(one)
+            continue
+        pairs = zip(one[::step], other[::step], strict=False)
+        same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+        part = one[len(one) - same :] if reverse else one[:same]
+        return cells + cell_len(part)
+    return cells
+
+
 def printable(text: str) -> str:
     """The text without control characters: what a worker tells must not steer the terminal."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from rich.segment import Segment
+from rich.style import Style
 from textual.content import Content
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from smg_console.present.runs import BLANK, Line, printable
+from smg_console.present.runs import BLANK, Line, changed_cells, printable
 
 if TYPE_CHECKING:
     from smg_console.app import ConsoleApp
@@ -76,11 +77,16 @@ class Panel(Widget):
             or (lines[y] is not old[y] and lines[y] != old[y])
             or (moved and y in (selected, self._selected))
         ]
+        regions: list[Region] = []
+        for y in changed:
+            self._strips.pop(y, None)
+            whole = y >= len(old) or (moved and y in (selected, self._selected))
+            first, end = (0, width) if whole else changed_cells(old[y], lines[y], width)
+            if end > first:
+                regions.append(Region(first, y, end - first, 1))
         self._lines, self._selected = lines, selected
-        if changed:
-            for y in changed:
-                self._strips.pop(y, None)
-            self.refresh(*(Region(0, y, width, 1) for y in changed))
+        if regions:
+            self.refresh(*regions)
 
     def renew(self) -> None:
         """Forget what was rendered: the size or the colours changed."""
@@ -102,5 +108,19 @@ class Panel(Widget):
         selected = y == self._selected
         line = self._lines[y] if y < len(self._lines) else BLANK
         style = self.face.palette.style
-        segments = [Segment(printable(text), style(name, selected=selected)) for text, name in line]
-        return Strip(segments).adjust_cell_length(width, style("", selected=selected))
+        styled = [(printable(text), style(name, selected=selected)) for text, name in line]
+        return Strip(_joined(styled)).adjust_cell_length(width, style("", selected=selected))
+
+
+def _joined(parts: Sequence[tuple[str, Style]]) -> list[Segment]:
+    """Segments, with gaps taken to the text before them: every change of style is forty bytes on the wire."""
+    segments: list[Segment] = []
+    last: Style | None = None
+    for text, style in parts:
+        gap = last is not None and text.isspace() and not style.reverse and not last.reverse
+        if last is not None and (gap or style == last):
+            segments[-1] = Segment(segments[-1].text + text, last)
+        elif text:
+            segments.append(Segment(text, style))
+            last = style
+    return segments

@@ -125,7 +125,10 @@ def test_flags_win_over_the_environment_which_wins_over_the_file(tmp_path: Path)
         (["--wholly-unknown"], "--wholly-unknown: unknown flag"),
         (["--log", "x"], "--log: unknown flag"),
         (["stray"], "unexpected argument 'stray'"),
-        (["--port"], "--port"),
+        (["--port"], "--port: given no value, expected PORT"),
+        (["--policy"], "--policy: given no value, expected {random,round_robin,power_of_two}"),
+        (["--no-ui=1"], "--no-ui: takes no value"),
+        (["--po\nrt", "1"], "--po\\nrt: unknown flag; did you mean --port?"),
         (["--port", "29000"], "--port and --prometheus-port are both 29000"),
         (["--no-ui", "--theme", "x"], "--theme is for the console, which --no-ui switches off"),
         (["--no-ui", "--read-only"], "--read-only is for the console"),
@@ -160,10 +163,8 @@ def test_keys_are_never_repeated() -> None:
     settings = parsed(*urls, "--worker-api-key", "s3cret")
     assert settings.worker_api_key == SecretStr("s3cret")
     assert "s3cret" not in repr(settings)
-    assert "given '(hidden)'" in refused(*urls, "--worker-api-key", "s3 cret") or "(hidden)" in refused(
-        *urls, "--worker-api-key", "s3 cret"
-    )
-    assert "pass" not in refused("--worker-urls", "http://user:pass@a:1").partition("credentials")[0]
+    assert refused(*urls, "--worker-api-key", "s3 cret").startswith("--worker-api-key: given (hidden), expected")
+    assert "cret" not in refused(*urls, "--worker-api-key", "s3", "cret")
 
 
 def test_help_fits_80_columns_and_tells_every_flag_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,71 @@
+"""Settings that are fine one by one and cannot hold together. Pure: settings and origins in, a sentence out.
+
+A setting that a switch makes useless is refused where the operator gave it knowingly: beside the switch or over it.
+So `--theme` over a file's `no_ui` is refused, and a theme in a shared file does not stop `--no-ui`.
+"""
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from gateway.settings.model import Settings, environment_name, flag
+
+DEFAULT = "default"
+_HERE = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")
+
+
+def conflict(settings: Settings, origins: Mapping[str, str]) -> str | None:
+    """Why these settings cannot hold together, in one line, or None. `origins` are those of `load`."""
+
+    def named(name: str) -> str:
+        return spelling(name, origins)
+
+    if settings.port and settings.port == settings.prometheus_port and not settings.disable_prometheus:
+        return f"{named('port')} and {named('prometheus_port')} are both {settings.port}; give them different ports"
+    for name, switch in _useless(settings):
+        if _strength(name, origins) >= _strength(switch, origins) and origins[name] != DEFAULT:
+            why = "is for the console, which" if switch == "no_ui" else "has no effect with"
+            end = " switches off" if switch == "no_ui" else ""
+            return f"{named(name)} {why} {named(switch)}{end}; give one of the two"
+    if settings.worker_startup_check_interval > settings.worker_startup_timeout_secs:
+        return (
+            f"{named('worker_startup_check_interval')} ({settings.worker_startup_check_interval:g}) is longer than "
+            f"{named('worker_startup_timeout_secs')} ({settings.worker_startup_timeout_secs:g})"
+        )
+    if settings.worker_api_key is not None and not settings.worker_urls:
+        return f"{named('worker_api_key')} is for the workers of --worker-urls, and there are none"
+    for url in settings.worker_urls:
+        if _is_ourselves(url, settings):
+            return f"{named('worker_urls')}: {url} is where {named('port')} makes this gateway itself listen"
+    return None
+
+
+def spelling(name: str, origins: Mapping[str, str]) -> str:
+    """How the user wrote a setting: variable or file and key if it came from there, else the flag."""
+    return flag(name) if origins[name] == DEFAULT else origins[name]
+
+
+def _useless(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Settings that have no effect, each with the switch that takes it."""
+    if settings.no_ui:
+        for name in ("theme", "ascii", "read_only"):
+            if getattr(settings, name):
+                yield name, "no_ui"
+    if settings.disable_prometheus:
+        yield from (("prometheus_port", "disable_prometheus"), ("prometheus_host", "disable_prometheus"))
+    if settings.disable_health_check and settings.health_failed_threshold:
+        yield "health_failed_threshold", "disable_health_check"
+    if settings.disable_load_monitoring:
+        yield "load_monitor_interval", "disable_load_monitoring"
+
+
+def _strength(name: str, origins: Mapping[str, str]) -> int:
+    """The rank of where a setting came from: default, file, environment, flag."""
+    return {DEFAULT: 0, environment_name(name): 2, flag(name): 3}.get(origins[name], 1)
+
+
+def _is_ourselves(url: str, settings: Settings) -> bool:
+    """Whether a worker's URL leads back to this gateway, which would then send its requests round and round."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    near = parts.hostname in _HERE and settings.host in _HERE
+    return port == settings.port and (near or parts.hostname == settings.host.lower())
