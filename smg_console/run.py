@@ -65,8 +65,8 @@ def new_loop() -> asyncio.AbstractEventLoop:
 async def serve(loaded: Loaded, ring: LogRing, beside: Beside = alone) -> int:
     """Serve with the console, or headless."""
     async with Gateway(loaded.settings) as gateway, beside(gateway):
-        settle_memory()
         if loaded.settings.no_ui:
+            settle_memory()
             return await until_stopped(gateway)
         return await until_quit(gateway, ring)
 
@@ -89,7 +89,7 @@ async def until_quit(gateway: Gateway, ring: LogRing) -> int:
 
     settings = gateway.settings
     plane = LocalPlane.of(gateway, read_only=settings.read_only)
-    app = ConsoleApp(plane, theme=settings.theme, ascii_only=settings.ascii, log=ring)
+    app = ConsoleApp(plane, theme=settings.theme, ascii_only=settings.ascii, log=ring, settled=settle_memory)
     on_signals(app.exit)
     await app.run_async()
     gateway.begin_stop()

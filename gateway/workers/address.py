@@ -15,8 +15,8 @@ def worker_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{error}; expected {ACCEPTED}") from None
+    except ValueError:  # its own message quotes what it took for a port, which may be a part of a password
+        raise ValueError(f"it has no valid host and port; expected {ACCEPTED}") from None
     if parts.scheme.lower() in ("grpc", "grpcs", "ipc"):
         raise ValueError(f"{parts.scheme}:// workers are not supported yet; expected {ACCEPTED}")
     if parts.scheme.lower() not in ("http", "https"):

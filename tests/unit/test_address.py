@@ -38,6 +38,7 @@ def test_good_urls_have_one_form(text: str, normal: str) -> None:
         ("http://a?x=1", "more than host and port"),
         ("http://a#f", "more than host and port"),
         ("http://user:secret@a:1", "credentials"),
+        ("http://user:secret/x@a", "no valid host and port"),
     ],
 )
 def test_bad_urls_are_refused_with_what_is_accepted(text: str, why: str) -> None:
