@@ -4,10 +4,10 @@ The models follow SMG's WorkerSpec. Members of SMG's that have no meaning here y
 POST and PUT, so that its clients work unchanged; anything else unknown is refused, and PATCH refuses both.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gateway.errors import BadRequest
 from gateway.workers.model import Engine, HealthOverride, ModelCard, Role, Secret, Source, WorkerSpec
@@ -15,8 +15,6 @@ from gateway.workers.model import Engine, HealthOverride, ModelCard, Role, Secre
 IGNORED = frozenset(
     {
         "connection_mode",
-        "runtime_type",
-        "runtime",
         "provider",
         "dp_base_url",
         "dp_rank",
@@ -44,16 +42,28 @@ MODEL_IGNORED = frozenset(
     }
 )
 
+Runtime = Literal["unspecified", "sglang", "vllm", "generic", "trtllm", "mlx", "tokenspeed", "external"]
+"""SMG's names; of engines that have none here, detection finds out what they speak."""
+
+MEMBERS_AT_MOST = 64
+
 M = TypeVar("M", bound=BaseModel)
 
 
-def _labels(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > 64 or any(len(name) > 256 or len(text) > 1024 for name, text in value.items()):
-        raise ValueError("expected at most 64 labels of at most 256 (name) and 1024 (value) characters")
+def _few(value: object) -> object:
+    """Judged before the labels are, each of which costs time."""
+    if isinstance(value, dict) and len(value) > MEMBERS_AT_MOST:
+        raise ValueError(f"expected at most {MEMBERS_AT_MOST} labels")
     return value
 
 
-Labels = Annotated[dict[str, str], AfterValidator(_labels)]
+def _short(value: dict[str, str]) -> dict[str, str]:
+    if any(len(name) > 256 or len(text) > 1024 for name, text in value.items()):
+        raise ValueError("expected names of at most 256 and values of at most 1024 characters")
+    return value
+
+
+Labels = Annotated[dict[str, str], BeforeValidator(_few), AfterValidator(_short)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 
@@ -89,8 +99,8 @@ class ModelBody(_Strict):
 
     id: Annotated[str, Field(min_length=1, max_length=512)]
     display_name: str | None = None
-    aliases: list[str] = []
-    model_type: list[str] = []
+    aliases: Annotated[list[str], Field(max_length=256)] = []
+    model_type: Annotated[list[str], Field(max_length=64)] = []
     context_length: Annotated[int, Field(ge=1)] | None = None
     tokenizer_path: str | None = None
 
@@ -109,8 +119,9 @@ class WorkerBody(_Strict):
     """POST and PUT /workers."""
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
-    models: list[ModelBody] = []
+    models: Annotated[list[ModelBody], Field(max_length=256)] = []
     worker_type: str = "regular"
+    runtime_type: Annotated[Runtime | None, Field(validation_alias=AliasChoices("runtime_type", "runtime"))] = None
     labels: Labels = {}
     priority: Annotated[int, Field(ge=0, le=100)] = 50
     cost: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 1.0
@@ -119,7 +130,7 @@ class WorkerBody(_Strict):
     health: HealthBody = HealthBody()
     load_monitor_interval_secs: Seconds | None = None
 
-    def spec(self, engine: Engine) -> WorkerSpec:
+    def spec(self) -> WorkerSpec:
         try:
             role = Role(self.worker_type)
         except ValueError:
@@ -131,7 +142,7 @@ class WorkerBody(_Strict):
             url=self.url,
             models=tuple(model.card() for model in self.models),
             role=role,
-            engine=engine,
+            engine=Engine(self.runtime_type) if self.runtime_type in set(Engine) else Engine.UNSPECIFIED,
             labels=self.labels,
             priority=self.priority,
             cost=self.cost,
@@ -182,6 +193,8 @@ def decoded(body: bytes) -> dict[str, Any]:
         raise BadRequest("the body is nested too deeply") from None
     if not isinstance(value, dict):
         raise BadRequest("the body is not a JSON object")
+    if len(value) > MEMBERS_AT_MOST:
+        raise BadRequest(f"the body has {len(value)} members, expected at most {MEMBERS_AT_MOST}")
     return value
 
 
@@ -190,24 +203,42 @@ def judged(kind: type[M], value: dict[str, Any]) -> M:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = ".".join(map(str, first["loc"]))[:200]
         if first["type"] == "extra_forbidden":
-            accepted = ", ".join(kind.model_fields)
+            accepted = ", ".join(_accepted(kind, first["loc"][:-1]))
             raise BadRequest(f"{name}: unknown field; accepted: {accepted}", field=name) from None
         if first["type"] == "missing":
             raise BadRequest(f"{name}: missing", field=name) from None
-        given = "(hidden)" if "api_key" in name else repr(first["input"])[:80]
         why = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-        raise BadRequest(f"{name}: given {given}, {why}", field=name) from None
+        raise BadRequest(f"{name}: given {_given(name, first['input'])}, {why}", field=name) from None
+
+
+def _accepted(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The members of the object that the path leads to."""
+    for step in path:
+        if isinstance(step, str):
+            kind = NESTED[step]
+    return list(kind.model_fields)
+
+
+NESTED: dict[str, type[BaseModel]] = {"health": HealthBody, "models": ModelBody}
+
+
+def _given(name: str, value: object) -> str:
+    """What was given, for an error message; nothing that may hold a key or a password."""
+    if "api_key" in name:
+        return "(hidden)"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    return repr(value) if len(repr(value)) <= 80 else f"{len(repr(value))} characters"
 
 
 def worker_spec(body: bytes) -> WorkerSpec:
     """The spec in a POST or PUT body."""
-    value = decoded(body)
-    engine = value.get("runtime_type", value.get("runtime"))
-    known = {member.value for member in Engine}
-    value = {name: item for name, item in value.items() if name not in IGNORED}
+    value = {name: item for name, item in decoded(body).items() if name not in IGNORED}
     models = value.get("models")
     if isinstance(models, list):
         value["models"] = [
@@ -216,5 +247,4 @@ def worker_spec(body: bytes) -> WorkerSpec:
             else model
             for model in models
         ]
-    declared = Engine(engine) if isinstance(engine, str) and engine in known else Engine.UNSPECIFIED
-    return judged(WorkerBody, value).spec(declared)
+    return judged(WorkerBody, value).spec()

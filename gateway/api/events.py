@@ -6,21 +6,27 @@ handler waits in a write, and is dropped when that takes too long.
 """
 
 import asyncio
+from math import inf
 
 import msgspec
 from aiohttp import web
 
-from gateway.api.app import PARTS, ApiParts, Route, whole_number
-from gateway.api.schemas import Json, event_json, facts_json, worker_json
-from gateway.api.workers import dumps
+from gateway.api.app import PARTS, ApiParts, Route, json_response, packed, whole_number
+from gateway.api.schemas import event_json, facts_json, worker_json
+from gateway.api.shapes import JournalJson
 from gateway.errors import BadRequest
 from gateway.events import JOURNAL_SIZE, Event, Lagged, Reader
 from gateway.tasks import in_slices
+from gateway.workers.registry import Entry
 
 KEEPALIVE_S = 15.0
 STUCK_S = 60.0
 BATCH = 200
 PIECE = 32 * 1024
+METERS = frozenset(
+    {"id", "in_flight", "queue_depth", "kv_usage", "requests_per_s", "errors_per_s", "response_ms", "ttft_ms"}
+)
+"""Members of a worker's JSON that change without an event."""
 
 
 async def journal(request: web.Request) -> web.Response:
@@ -34,12 +40,9 @@ async def journal(request: web.Request) -> web.Response:
     events = registry.journal.after(after, JOURNAL_SIZE)
     if worker is not None:
         events = [event for event in events if event.fact.worker == worker]
-    body = {
-        "events": [event_json(event) for event in events[:limit]],
-        "seq": registry.journal.seq,
-        "oldest": registry.journal.oldest,
-    }
-    return web.json_response(body, dumps=dumps)
+    seq, oldest = registry.journal.seq, registry.journal.oldest  # of the same moment as the events
+    shown = await in_slices(events[:limit], lambda event: packed(event_json(event)))
+    return json_response({"events": shown, "seq": seq, "oldest": oldest})
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
@@ -53,7 +56,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     try:
         if reader is None:
             reader = parts.registry.journal.reader()  # before the snapshot, which is of this moment too
-            await _write(response, await _snapshot(parts))
+            await write(response, await _snapshot(parts))
         await _follow(response, reader, parts, meters_s)
     except TimeoutError:  # the client stopped reading: end its connection rather than wait for it for ever
         if request.transport is not None:
@@ -64,23 +67,30 @@ async def stream(request: web.Request) -> web.StreamResponse:
 async def _follow(response: web.StreamResponse, reader: Reader, parts: ApiParts, meters_s: int) -> None:
     """Send what happens until the gateway stops. Raises TimeoutError when the client takes nothing any more."""
     loop = asyncio.get_running_loop()
-    next_meters = loop.time()
+    meters_due = loop.time() if meters_s else inf
+    quiet_until = loop.time() + KEEPALIVE_S
     while not parts.stopping():
-        if meters_s and loop.time() >= next_meters:
-            await _write(response, await _meters(parts))
-            next_meters = loop.time() + meters_s
-        news = await _next(reader, min(KEEPALIVE_S, meters_s or KEEPALIVE_S))
+        news = await _next(reader, min(meters_due, quiet_until) - loop.time())
+        now = loop.time()
         if isinstance(news, Lagged):
-            await _write(response, await _snapshot(parts))
+            await write(response, await _snapshot(parts))
         elif news:
-            await _write(response, b"".join(_message(parts, event) for event in news))
-        elif not meters_s:
-            await _write(response, b": still here\n\n")
+            messages = await in_slices(news, lambda event: _message(parts, event))
+            await write(response, b"".join(messages))
+        if now >= meters_due:
+            await write(response, await _meters(parts))
+            meters_due = now + meters_s
+        elif not news:
+            if now < quiet_until:  # a timer may be early by its resolution
+                continue
+            await write(response, b": still here\n\n")
+        quiet_until = loop.time() + KEEPALIVE_S
 
 
 async def _next(reader: Reader, patience_s: float) -> list[Event] | Lagged:
+    """The next events; none if nothing happens for so long."""
     try:
-        async with asyncio.timeout(patience_s):
+        async with asyncio.timeout(max(0.0, patience_s)):
             return await reader.next(BATCH)
     except TimeoutError:
         return []
@@ -100,14 +110,15 @@ def _resumed(request: web.Request, parts: ApiParts) -> Reader | None:
     return log.reader(int(number))
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """Write in pieces, each of which waits until the client has room. Raises TimeoutError for one that is stuck."""
-    async with asyncio.timeout(STUCK_S):
-        for start in range(0, len(data), PIECE):
+async def write(response: web.StreamResponse, data: bytes) -> None:
+    """Write in pieces, each of which waits until the client has room. Raises TimeoutError for one that is stuck,
+    not for one that is merely slow."""
+    for start in range(0, len(data), PIECE):
+        async with asyncio.timeout(STUCK_S):
             await response.write(data[start : start + PIECE])
 
 
-def _sse(name: str, event_id: str, value: Json) -> bytes:
+def _sse(name: str, event_id: str, value: object) -> bytes:
     head = f"event: {name}\nid: {event_id}\ndata: " if event_id else f"event: {name}\ndata: "
     return head.encode() + msgspec.json.encode(value) + b"\n\n"
 
@@ -118,9 +129,9 @@ def _message(parts: ApiParts, event: Event) -> bytes:
 
 async def _snapshot(parts: ApiParts) -> bytes:
     snapshot = parts.registry.snapshot()  # of one moment; rendering it may take several
-    body: Json = {
+    body = {
         "seq": snapshot.seq,
-        "workers": await in_slices(snapshot.workers, facts_json),
+        "workers": await in_slices(snapshot.workers, lambda worker: packed(facts_json(worker)), size=10),
         "gateway": {"version": parts.version, "boot": parts.boot},
     }
     return _sse("snapshot", f"{parts.boot}-{snapshot.seq}", body)
@@ -128,10 +139,13 @@ async def _snapshot(parts: ApiParts) -> bytes:
 
 async def _meters(parts: ApiParts) -> bytes:
     now = parts.mono()
-    entries = list(parts.registry.entries.values())
-    rows = await in_slices(entries, lambda e: worker_json(e, parts.samples.sample(e.worker.id), now))
-    kept = ("id", "in_flight", "queue_depth", "kv_usage", "requests_per_s", "errors_per_s", "response_ms", "ttft_ms")
-    return _sse("meters", "", {"workers": [{name: row[name] for name in kept} for row in rows]})
+
+    def numbers(entry: Entry) -> msgspec.Raw:
+        shown = worker_json(entry, parts.samples.sample(entry.worker.id), now)
+        return packed({name: value for name, value in shown.items() if name in METERS})
+
+    rows = await in_slices(list(parts.registry.entries.values()), numbers, size=10)
+    return _sse("meters", "", {"workers": rows})
 
 
 ROUTES = [
@@ -142,6 +156,7 @@ ROUTES = [
         "Events after a number",
         statuses=(200, 400, 404),
         query=("after", "limit", "worker"),
+        answer=JournalJson,
     ),
     Route(
         "GET",
@@ -150,5 +165,7 @@ ROUTES = [
         "A snapshot, then every event, as server-sent events",
         statuses=(200, 400),
         query=("after", "meters"),
+        media="text/event-stream",
+        head=False,
     ),
 ]

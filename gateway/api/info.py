@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
-from gateway.api.app import PARTS, ApiParts, Route
-from gateway.api.schemas import Json
+from gateway.api.app import PARTS, ApiParts, Route, json_response
+from gateway.api.shapes import AggregateJson, FlushFailureJson, FlushJson, LoadJson, LoadsJson, OpenAiErrorJson
 from gateway.engines.capabilities import MODEL_INFO, SERVER_INFO
 from gateway.proxy.answers import error_body
+from gateway.tasks import in_slices
 from gateway.workers.ask import Answer, Unreachable
 from gateway.workers.availability import availability
 from gateway.workers.model import State
@@ -27,12 +28,12 @@ async def loads(request: web.Request) -> web.Response:
     """The engines' last load reports; what an engine does not report is left out."""
     parts = request.app[PARTS]
     entries = list(parts.registry.entries.values())
-    rows = [_load(entry) for entry in entries]
+    rows = await in_slices(entries, _load, size=100)
     running = [row["num_running_reqs"] for row in rows if "num_running_reqs" in row]
     waiting = [row["num_waiting_reqs"] for row in rows if "num_waiting_reqs" in row]
     usage = [row["token_usage"] for row in rows if "token_usage" in row]
     speed = [row["gen_throughput"] for row in rows if "gen_throughput" in row]
-    aggregate = {
+    aggregate: AggregateJson = {
         "total_running_reqs": sum(running),
         "total_waiting_reqs": sum(waiting),
         "total_reqs": sum(running) + sum(waiting),
@@ -40,19 +41,19 @@ async def loads(request: web.Request) -> web.Response:
         "avg_throughput": sum(speed) / len(speed) if speed else None,
         "avg_utilization": None,
     }
-    body = {
+    body: LoadsJson = {
         "timestamp": datetime.now(UTC).isoformat(),
         "version": f"smg-console-{parts.version}",
         "dp_rank_count": len(rows),
         "loads": rows,
         "aggregate": aggregate,
     }
-    return web.json_response(body)
+    return json_response(body)
 
 
-def _load(entry: Entry) -> Json:
+def _load(entry: Entry) -> LoadJson:
     load, worker = entry.load, entry.worker
-    row: Json = {
+    row: LoadJson = {
         "worker": worker.url,
         "worker_type": worker.spec.role.value,
         "dp_rank": 0,
@@ -71,7 +72,7 @@ def _load(entry: Entry) -> Json:
         "gen_throughput": load.throughput,
         "cache_hit_rate": load.cache_hit_rate,
     }
-    return row | {name: value for name, value in told.items() if value is not None}
+    return cast("LoadJson", row | {name: value for name, value in told.items() if value is not None})
 
 
 async def _all(entries: list[Entry], job: Callable[[Entry], Awaitable[T]]) -> list[T]:
@@ -101,10 +102,10 @@ async def flush_cache(request: web.Request) -> web.Response:
 
     problems = await _all(entries, flush)
     flushed = [e.worker.url for e, why in zip(entries, problems, strict=True) if why is None]
-    failed = [
+    failed: list[FlushFailureJson] = [
         {"worker": e.worker.url, "error": why} for e, why in zip(entries, problems, strict=True) if why is not None
     ]
-    body: Json = {
+    body: FlushJson = {
         "status": "partial_success" if failed else "success",
         "message": f"flushed {len(flushed)} of {len(entries)} workers",
         "workers_flushed": len(flushed),
@@ -114,8 +115,8 @@ async def flush_cache(request: web.Request) -> web.Response:
         "total_workers": len(entries),
     }
     if failed:
-        body |= {"successful": flushed, "failed": failed}
-    return web.json_response(body, status=206 if failed else 200)
+        body["successful"], body["failed"] = flushed, failed
+    return json_response(body, 206 if failed else 200)
 
 
 def _first_ready(parts: ApiParts) -> Entry | None:
@@ -124,7 +125,7 @@ def _first_ready(parts: ApiParts) -> Entry | None:
 
 def _no_worker() -> web.Response:
     body = error_body(503, "no_workers", "No worker is ready")
-    return web.json_response(body, status=503, headers={"X-SMG-Error-Code": "no_workers"})
+    return json_response(body, 503, {"X-SMG-Error-Code": "no_workers"})
 
 
 async def _forward(parts: ApiParts, entry: Entry, paths: tuple[str, ...]) -> Answer | None:
@@ -152,7 +153,7 @@ async def server_info(request: web.Request) -> web.Response:
     answer = await _forward(parts, entry, SERVER_INFO)
     if answer is not None:
         return _passed(answer)
-    return web.json_response({**entry.worker.labels, "engine": entry.worker.engine.value, "source": "registry"})
+    return json_response({**entry.worker.labels, "engine": entry.worker.engine.value, "source": "registry"})
 
 
 async def model_info(request: web.Request) -> web.Response:
@@ -171,7 +172,7 @@ async def model_info(request: web.Request) -> web.Response:
         "is_generation": told.is_generation,
         "source": "registry",
     }
-    return web.json_response(body)
+    return json_response(body)
 
 
 async def engine_metrics(request: web.Request) -> web.Response:
@@ -217,10 +218,30 @@ def labelled(text: str, url: str, seen: set[str]) -> list[str]:
 
 
 ROUTES = [
-    Route("GET", "/get_loads", loads, "The engines' last load reports"),
-    Route("GET", "/loads", loads, "The engines' last load reports"),
-    Route("POST", "/flush_cache", flush_cache, "Flush the prefix caches of all workers", statuses=(200, 206)),
-    Route("GET", "/get_server_info", server_info, "Server info of the first ready worker", statuses=(200, 503)),
-    Route("GET", "/get_model_info", model_info, "Model info of the first ready worker", statuses=(200, 503)),
-    Route("GET", "/engine_metrics", engine_metrics, "Metrics of all workers in one text", statuses=(200, 500)),
+    Route("GET", "/get_loads", loads, "The engines' last load reports", answer=LoadsJson),
+    Route("GET", "/loads", loads, "The engines' last load reports", answer=LoadsJson),
+    Route(
+        "POST",
+        "/flush_cache",
+        flush_cache,
+        "Flush the prefix caches of all workers",
+        statuses=(200, 206),
+        answer=FlushJson,
+    ),
+    *(
+        Route("GET", path, handler, text, statuses=(200, 503), answer=dict[str, Any], refusal=OpenAiErrorJson)
+        for path, handler, text in (
+            ("/get_server_info", server_info, "Server info of the first ready worker"),
+            ("/get_model_info", model_info, "Model info of the first ready worker"),
+        )
+    ),
+    Route(
+        "GET",
+        "/engine_metrics",
+        engine_metrics,
+        "Metrics of all workers in one text",
+        statuses=(200, 500),
+        refusal=None,
+        media="text/plain",
+    ),
 ]

@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from gateway.api.app import PARTS, Route
+from gateway.api.app import PARTS, Route, json_response
+from gateway.api.shapes import ModelCardJson, ModelsJson, NotReadyJson, ReadyJson, UnroutableJson
 from gateway.workers.availability import availability
 
 DETAILS = 20
@@ -20,27 +21,44 @@ async def ready(request: web.Request) -> web.Response:
     workers = [entry.worker for entry in parts.registry.entries.values()]
     away = [(worker, found.because) for worker in workers if not (found := availability(worker)).routable]
     healthy = len(workers) - len(away)
-    counts = {"healthy_workers": healthy, "total_workers": len(workers)}
     if healthy and not parts.stopping():
-        return web.json_response({"status": "ready", **counts})
-    reason = "draining" if parts.stopping() else "insufficient healthy workers"
-    detail = [{"name": worker.name, "url": worker.url, "because": because} for worker, because in away[:DETAILS]]
-    return web.json_response({"status": "not ready", "reason": reason, **counts, "workers": detail}, status=503)
+        good: ReadyJson = {"status": "ready", "healthy_workers": healthy, "total_workers": len(workers)}
+        return json_response(good)
+    detail: list[UnroutableJson] = [
+        {"name": worker.name, "url": worker.url, "because": because} for worker, because in away[:DETAILS]
+    ]
+    bad: NotReadyJson = {
+        "status": "not ready",
+        "reason": "draining" if parts.stopping() else "insufficient healthy workers",
+        "healthy_workers": healthy,
+        "total_workers": len(workers),
+        "workers": detail,
+    }
+    return json_response(bad, 503)
 
 
 async def models(request: web.Request) -> web.Response:
     """Every model that a listed worker serves."""
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, ModelCardJson] = {}
     for entry in request.app[PARTS].registry.entries.values():
         for name in entry.worker.models:
             created = int(entry.worker.registered_at)
             found.setdefault(name, {"id": name, "object": "model", "created": created, "owned_by": "self_hosted"})
-    return web.json_response({"object": "list", "data": list(found.values())})
+    body: ModelsJson = {"object": "list", "data": list(found.values())}
+    return json_response(body)
 
 
 ROUTES = [
-    Route("GET", "/health", alive, "The process is alive"),
-    Route("GET", "/liveness", alive, "The process is alive"),
-    Route("GET", "/readiness", ready, "Whether requests can be served, and if not, why", statuses=(200, 503)),
-    Route("GET", "/v1/models", models, "Models that the workers serve"),
+    Route("GET", "/health", alive, "The process is alive", media="text/plain"),
+    Route("GET", "/liveness", alive, "The process is alive", media="text/plain"),
+    Route(
+        "GET",
+        "/readiness",
+        ready,
+        "Whether requests can be served, and if not, why",
+        statuses=(200, 503),
+        answer=ReadyJson,
+        refusal=NotReadyJson,
+    ),
+    Route("GET", "/v1/models", models, "Models that the workers serve", answer=ModelsJson),
 ]

@@ -7,8 +7,19 @@ RFC 3339 in UTC; durations in the unit their name says.
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
+from gateway.api.shapes import (
+    CapabilitiesJson,
+    DrainJson,
+    EventJson,
+    ListedState,
+    PercentilesJson,
+    SmgStatus,
+    SpecJson,
+    WindowsJson,
+    WorkerJson,
+)
 from gateway.telemetry.samples import WorkerSample
 from gateway.workers.availability import availability
 from gateway.workers.facts import Event
@@ -18,7 +29,7 @@ from gateway.workers.registry import Entry
 
 Json = dict[str, Any]
 
-SMG_STATUS = {
+SMG_STATUS: dict[State, SmgStatus] = {
     State.REGISTERING: "pending",
     State.READY: "ready",
     State.UNHEALTHY: "not_ready",
@@ -48,7 +59,7 @@ def plain(value: object) -> Any:
     return value
 
 
-def spec_json(spec: WorkerSpec) -> Json:
+def spec_json(spec: WorkerSpec) -> SpecJson:
     """SMG's WorkerSpec members; optional ones are left out where they are empty."""
     own = {
         "timeout_secs": spec.health.timeout_s,
@@ -69,14 +80,14 @@ def spec_json(spec: WorkerSpec) -> Json:
         "health": _without_empty(own) or None,
         "load_monitor_interval_secs": spec.load_interval_s,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return cast("SpecJson", {name: value for name, value in found.items() if value is not None})
 
 
 def _without_empty(value: Json) -> Json:
     return {name: item for name, item in value.items() if item not in (None, [], {}, ())}
 
 
-def worker_json(entry: Entry, sample: WorkerSample, now: float) -> Json:
+def worker_json(entry: Entry, sample: WorkerSample, now: float) -> WorkerJson:
     """A worker as the API shows it. `now` is monotonic, for the latency windows."""
     worker, health, meters, load = entry.worker, entry.health, entry.meters, entry.load
     available = availability(worker)
@@ -90,7 +101,7 @@ def worker_json(entry: Entry, sample: WorkerSample, now: float) -> Json:
         "status": SMG_STATUS[worker.state],
         "load": meters.in_flight,
         "name": worker.name,
-        "state": worker.state.value,
+        "state": cast("ListedState", worker.state.value),
         "since": timestamp(worker.since),
         "reason": worker.reason,
         "revision": worker.revision,
@@ -122,17 +133,20 @@ def worker_json(entry: Entry, sample: WorkerSample, now: float) -> Json:
     }
 
 
-def windows_json(minute: Percentiles, five: Percentiles) -> Json:
+def windows_json(minute: Percentiles, five: Percentiles) -> WindowsJson:
     """Percentiles in milliseconds over the last minute, and under `window_5m` over the last five."""
     return {**percentiles_json(minute), "window_5m": percentiles_json(five)}
 
 
-def percentiles_json(of: Percentiles) -> Json:
-    ms = {name: getattr(of, name) for name in ("p50", "p95", "p99")}
-    return {name: None if value is None else round(value * 1000, 2) for name, value in ms.items()}
+def percentiles_json(of: Percentiles) -> PercentilesJson:
+    return {"p50": _milliseconds(of.p50), "p95": _milliseconds(of.p95), "p99": _milliseconds(of.p99)}
 
 
-def drain_json(drain: Drain | None, in_flight: int) -> Json | None:
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 2)
+
+
+def drain_json(drain: Drain | None, in_flight: int) -> DrainJson | None:
     """A drain under way."""
     if drain is None:
         return None
@@ -145,17 +159,17 @@ def drain_json(drain: Drain | None, in_flight: int) -> Json | None:
     }
 
 
-def capabilities_json(capabilities: Capabilities) -> Json:
+def capabilities_json(capabilities: Capabilities) -> CapabilitiesJson:
     found: Json = plain(capabilities)
     del found["labels"]  # merged into the worker's labels
-    return found
+    return cast("CapabilitiesJson", found)
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def event_json(event: Event) -> Json:
+def event_json(event: Event) -> EventJson:
     """A journal event: number, time, who, what."""
     fact: Json = plain(event.fact)
     spec = getattr(event.fact, "spec", None)
@@ -163,7 +177,7 @@ def event_json(event: Event) -> Json:
         fact["spec"] = spec_json(spec)
     drain = getattr(event.fact, "drain", None)
     if isinstance(drain, Drain):
-        fact["drain"] = {**fact["drain"], "since": timestamp(drain.since), "deadline": timestamp(drain.deadline)}
+        fact["drain"] = _drain_facts(drain)
     return {
         "seq": event.seq,
         "at": timestamp(event.at),
@@ -176,7 +190,18 @@ def event_json(event: Event) -> Json:
 
 
 def facts_json(worker: Worker) -> Json:
-    """A worker's facts alone, for the snapshot that opens an event stream: what folding events gives."""
+    """A worker's facts alone, for the snapshot that opens an event stream: what folding events gives, in the
+    same words and forms that events use."""
     found: Json = plain(worker)
     found["spec"] = spec_json(worker.spec)
+    found["since"] = timestamp(worker.since)
+    found["registered_at"] = timestamp(worker.registered_at)
+    found["drain"] = worker.drain and _drain_facts(worker.drain)
+    for move in found["transitions"]:
+        move["at"] = timestamp(move["at"])
     return found
+
+
+def _drain_facts(drain: Drain) -> Json:
+    found: Json = plain(drain)
+    return {**found, "since": timestamp(drain.since), "deadline": timestamp(drain.deadline)}

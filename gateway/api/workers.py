@@ -1,11 +1,10 @@
 """`/workers`: list, add, change, remove, and the commands cordon, uncordon, drain, resume, probe and retry."""
 
-from typing import Any
+from uuid import UUID
 
-import msgspec
 from aiohttp import web
 
-from gateway.api.app import PARTS, Handler, Route, seconds
+from gateway.api.app import PARTS, Handler, Route, json_response, packed, seconds
 from gateway.api.bodies import (
     DrainBody,
     HealthBody,
@@ -17,7 +16,8 @@ from gateway.api.bodies import (
     judged,
     worker_spec,
 )
-from gateway.api.schemas import Json, event_json, plain, timestamp, worker_json
+from gateway.api.schemas import event_json, plain, timestamp, worker_json
+from gateway.api.shapes import AcceptedJson, AddedJson, DoneJson, HistoryJson, WorkerJson, WorkersJson
 from gateway.errors import BadRequest
 from gateway.operations import (
     MAX_DRAIN_S,
@@ -41,22 +41,19 @@ from gateway.workers.model import Role, Secret
 from gateway.workers.registry import Entry
 
 
-def dumps(value: Any) -> str:
-    """JSON text; msgspec is several times faster than the standard library, and it holds the loop meanwhile."""
-    return msgspec.json.encode(value).decode()
-
-
 def entry_of(request: web.Request) -> Entry:
     """The worker named in the path by id, or by a name such as `w3`. Raises BadRequest and WorkerNotFound."""
     text = request.match_info["id"]
-    if not is_worker_id(text) and not (text[:1] == "w" and text[1:].isdigit()):
+    if is_worker_id(text):
+        text = str(UUID(text))  # in any of its written forms
+    elif not (text[:1] == "w" and text[1:].isascii() and text[1:].isdigit()):
         raise BadRequest(
             f"id: given {text[:80]!r}, expected a worker's id (a UUID) or its name, such as w1", field="id"
         )
     return request.app[PARTS].registry.find(text)
 
 
-def shown(request: web.Request, entry: Entry) -> Json:
+def shown(request: web.Request, entry: Entry) -> WorkerJson:
     """The worker's JSON."""
     parts = request.app[PARTS]
     return worker_json(entry, parts.samples.sample(entry.worker.id), parts.mono())
@@ -74,16 +71,15 @@ async def listed(request: web.Request) -> web.Response:
     entries = [e for e in registry.entries.values() if model is None or model in e.worker.models]
     roles = [entry.worker.spec.role for entry in entries]
     stats = {f"{role.value}_count": roles.count(role) for role in (Role.PREFILL, Role.DECODE, Role.REGULAR)}
-    workers = await in_slices(entries, lambda entry: shown(request, entry))
-    body = {"workers": workers, "total": len(workers), "stats": stats}
-    return web.json_response(body, dumps=dumps)
+    workers = await in_slices(entries, lambda entry: packed(shown(request, entry)), size=10)
+    return json_response({"workers": workers, "total": len(workers), "stats": stats})
 
 
 async def add(request: web.Request) -> web.Response:
     spec = worker_spec(await request.read())
     done = await execute(request, Add(spec))
     location = f"/workers/{done.worker.id}"
-    body = {
+    body: AddedJson = {
         "status": "accepted",
         "worker_id": done.worker.id,
         "url": done.worker.url,
@@ -91,17 +87,22 @@ async def add(request: web.Request) -> web.Response:
         "message": "Worker addition queued for background processing",
         "name": done.worker.name,
     }
-    return web.json_response(body, status=202, headers={"Location": location})
+    return json_response(body, 202, {"Location": location})
 
 
 async def one(request: web.Request) -> web.Response:
-    return web.json_response(shown(request, entry_of(request)), dumps=dumps)
+    return json_response(shown(request, entry_of(request)))
 
 
 def accepted(done: Done) -> web.Response:
     """SMG's answer to a change that may go on in the background."""
-    body = {"status": "accepted", "worker_id": done.worker.id, "message": done.message, "changed": done.changed}
-    return web.json_response(body, status=202)
+    body: AcceptedJson = {
+        "status": "accepted",
+        "worker_id": done.worker.id,
+        "message": done.message,
+        "changed": done.changed,
+    }
+    return json_response(body, 202)
 
 
 async def replaced(request: web.Request) -> web.Response:
@@ -156,8 +157,13 @@ def command_handler(kind: str) -> Handler:
                 judged(NoBody, given)
                 command = _PLAIN[kind](worker_id)
         done = await execute(request, command)
-        body = {"status": "ok", "changed": done.changed, "message": done.message, "worker": shown(request, entry)}
-        return web.json_response(body, dumps=dumps)
+        body: DoneJson = {
+            "status": "ok",
+            "changed": done.changed,
+            "message": done.message,
+            "worker": shown(request, entry),
+        }
+        return json_response(body)
 
     return handle
 
@@ -183,18 +189,33 @@ async def history(request: web.Request) -> web.Response:
         {"at": timestamp(probe.at), "ok": probe.ok, "latency_ms": round(probe.latency_s * 1000, 2)}
         for probe in entry.health.recent
     ]
-    events = [event_json(event) for event in journal.after(0, journal.seq) if event.fact.worker == worker.id]
-    return web.json_response(
-        {"worker_id": worker.id, "transitions": moves, "probes": probes, "events": events}, dumps=dumps
-    )
+    happened = [event for event in journal.after(0, journal.seq) if event.fact.worker == worker.id]
+    events = await in_slices(happened, lambda event: packed(event_json(event)))
+    return json_response({"worker_id": worker.id, "transitions": moves, "probes": probes, "events": events})
 
 
 ROUTES = [
-    Route("GET", "/workers", listed, "All workers, in the order they were added", query=("model",)),
-    Route("POST", "/workers", add, "Add a worker", body=WorkerBody, statuses=(202, 400, 409)),
-    Route("GET", "/workers/{id}", one, "One worker", statuses=(200, 400, 404)),
-    Route("PUT", "/workers/{id}", replaced, "Replace a worker's spec", body=WorkerBody, statuses=(202, 400, 404)),
-    Route("PATCH", "/workers/{id}", patched, "Change parts of a spec", body=PatchBody, statuses=(202, 400, 404)),
+    Route("GET", "/workers", listed, "All workers, in the order they were added", query=("model",), answer=WorkersJson),
+    Route("POST", "/workers", add, "Add a worker", body=WorkerBody, statuses=(202, 400, 409), answer=AddedJson),
+    Route("GET", "/workers/{id}", one, "One worker", statuses=(200, 400, 404), answer=WorkerJson),
+    Route(
+        "PUT",
+        "/workers/{id}",
+        replaced,
+        "Replace a worker's spec",
+        body=WorkerBody,
+        statuses=(202, 400, 404),
+        answer=AcceptedJson,
+    ),
+    Route(
+        "PATCH",
+        "/workers/{id}",
+        patched,
+        "Change parts of a spec",
+        body=PatchBody,
+        statuses=(202, 400, 404),
+        answer=AcceptedJson,
+    ),
     Route(
         "DELETE",
         "/workers/{id}",
@@ -202,10 +223,26 @@ ROUTES = [
         "Drain a worker, then remove it",
         statuses=(202, 400, 404),
         query=("now", "timeout_secs"),
+        answer=AcceptedJson,
     ),
-    Route("GET", "/workers/{id}/history", history, "What happened to a worker", statuses=(200, 400, 404)),
+    Route(
+        "GET",
+        "/workers/{id}/history",
+        history,
+        "What happened to a worker",
+        statuses=(200, 400, 404),
+        answer=HistoryJson,
+    ),
     *(
-        Route("POST", f"/workers/{{id}}/{kind}", command_handler(kind), text, body=body, statuses=(200, 400, 404, 409))
+        Route(
+            "POST",
+            f"/workers/{{id}}/{kind}",
+            command_handler(kind),
+            text,
+            body=body,
+            statuses=(200, 400, 404, 409),
+            answer=DoneJson,
+        )
         for kind, text, body in (
             ("cordon", "Send no new requests to a worker", ReasonBody),
             ("uncordon", "Send requests to a worker again", NoBody),

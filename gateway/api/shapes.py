@@ -1,0 +1,309 @@
+"""The shapes of the control API's answers, as types: the functions that make them are checked against these, and
+`/openapi.json` is made from them. Nothing here runs when a request is answered.
+"""
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+Milliseconds = float | None
+Rfc3339 = str
+SmgStatus = Literal["pending", "ready", "not_ready", "failed", "draining"]
+ListedState = Literal["registering", "ready", "unhealthy", "failed", "draining"]
+
+
+class ErrorJson(TypedDict):
+    """SMG's error shape on control routes."""
+
+    error: str
+    code: str
+
+
+class OpenAiErrorMembers(TypedDict):
+    type: str
+    code: str
+    message: str
+    param: str | None
+
+
+class OpenAiErrorJson(TypedDict):
+    """OpenAI's error shape: unknown URLs, wrong methods, and routes that are forwarded."""
+
+    error: OpenAiErrorMembers
+
+
+class PercentilesJson(TypedDict):
+    """Milliseconds; null where nothing was measured."""
+
+    p50: Milliseconds
+    p95: Milliseconds
+    p99: Milliseconds
+
+
+class WindowsJson(PercentilesJson):
+    """Over the last minute, and over the last five."""
+
+    window_5m: PercentilesJson
+
+
+class HealthStatusJson(TypedDict):
+    status: Literal["unknown", "healthy", "unhealthy"]
+    consecutive_failures: int
+    consecutive_successes: int
+    last_check: Rfc3339 | None
+    last_error: str | None
+    latency_ms: Milliseconds
+    last_change: Rfc3339 | None
+
+
+class DrainJson(TypedDict):
+    intent: Literal["hold", "remove"]
+    since: Rfc3339 | None
+    deadline: Rfc3339 | None
+    in_flight: int
+    drained: bool
+
+
+class CapabilitiesJson(TypedDict):
+    """What the engine told of itself; null where it did not say."""
+
+    engine: str
+    version: str | None
+    model_id: str | None
+    models: list[str]
+    model_path: str | None
+    context_length: int | None
+    tokenizer_path: str | None
+    tp_size: int | None
+    dp_size: int | None
+    pp_size: int | None
+    max_running_requests: int | None
+    max_total_tokens: int | None
+    is_generation: bool | None
+    missing: list[str]
+
+
+class HealthOverrideJson(TypedDict, total=False):
+    timeout_secs: float
+    check_interval_secs: float
+    success_threshold: int
+    failure_threshold: int
+    disable_health_check: bool
+    endpoint: str
+
+
+class ModelJson(TypedDict):
+    id: str
+    display_name: NotRequired[str]
+    aliases: NotRequired[list[str]]
+    model_type: NotRequired[list[str]]
+    context_length: NotRequired[int]
+    tokenizer_path: NotRequired[str]
+
+
+class SpecJson(TypedDict):
+    """SMG's WorkerSpec, as far as it has a meaning here; the key is never shown."""
+
+    url: str
+    models: list[ModelJson]
+    worker_type: Literal["regular", "prefill", "decode"]
+    connection_mode: Literal["http"]
+    priority: int
+    cost: float
+    bootstrap_port: NotRequired[int]
+    health: NotRequired[HealthOverrideJson]
+    load_monitor_interval_secs: NotRequired[float]
+
+
+class WorkerJson(SpecJson):
+    """SMG's WorkerInfo, and ours beside it."""
+
+    id: str
+    model_id: str | None
+    runtime_type: str
+    labels: dict[str, str]
+    is_healthy: bool
+    status: SmgStatus
+    load: int
+    name: str
+    state: ListedState
+    since: Rfc3339 | None
+    reason: str
+    revision: int
+    source: str
+    cordoned: bool
+    routable: bool
+    because: str
+    in_flight: int
+    queue_depth: int | None
+    kv_usage: float | None
+    requests: int
+    errors: int
+    requests_per_s: float
+    errors_per_s: float
+    last_request_error: str | None
+    health_status: HealthStatusJson
+    response_ms: WindowsJson
+    ttft_ms: WindowsJson
+    drain: DrainJson | None
+    capabilities: CapabilitiesJson
+
+
+class StatsJson(TypedDict):
+    prefill_count: int
+    decode_count: int
+    regular_count: int
+
+
+class WorkersJson(TypedDict):
+    workers: list[WorkerJson]
+    total: int
+    stats: StatsJson
+
+
+class AddedJson(TypedDict):
+    status: Literal["accepted"]
+    worker_id: str
+    url: str
+    location: str
+    message: str
+    name: str
+
+
+class AcceptedJson(TypedDict):
+    status: Literal["accepted"]
+    worker_id: str
+    message: str
+    changed: bool
+
+
+class DoneJson(TypedDict):
+    status: Literal["ok"]
+    changed: bool
+    message: str
+    worker: WorkerJson
+
+
+class EventJson(TypedDict):
+    """`data` holds the members of the fact; which ones depends on `event`."""
+
+    seq: int
+    at: Rfc3339 | None
+    actor: str
+    correlation: str | None
+    event: str
+    worker: str | None
+    data: dict[str, Any]
+
+
+class JournalJson(TypedDict):
+    """`seq` is the last event there is, `oldest` the first that is still kept."""
+
+    events: list[EventJson]
+    seq: int
+    oldest: int
+
+
+TransitionJson = TypedDict(
+    "TransitionJson", {"from": str | None, "to": str, "at": Rfc3339 | None, "why": str, "who": str}
+)
+
+
+class ProbeJson(TypedDict):
+    at: Rfc3339 | None
+    ok: bool
+    latency_ms: float
+
+
+class HistoryJson(TypedDict):
+    worker_id: str
+    transitions: list[TransitionJson]
+    probes: list[ProbeJson]
+    events: list[EventJson]
+
+
+class ReadyJson(TypedDict):
+    status: Literal["ready"]
+    healthy_workers: int
+    total_workers: int
+
+
+class UnroutableJson(TypedDict):
+    name: str
+    url: str
+    because: str
+
+
+class NotReadyJson(TypedDict):
+    """`workers` names up to 20 of those that can take no requests."""
+
+    status: Literal["not ready"]
+    reason: Literal["insufficient healthy workers", "draining"]
+    healthy_workers: int
+    total_workers: int
+    workers: list[UnroutableJson]
+
+
+class ModelCardJson(TypedDict):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelsJson(TypedDict):
+    object: Literal["list"]
+    data: list[ModelCardJson]
+
+
+class LoadJson(TypedDict):
+    """What an engine does not report is absent."""
+
+    worker: str
+    worker_type: str
+    dp_rank: int
+    in_flight: int
+    num_running_reqs: NotRequired[int]
+    num_waiting_reqs: NotRequired[int]
+    num_total_reqs: NotRequired[int]
+    num_used_tokens: NotRequired[int]
+    max_total_num_tokens: NotRequired[int]
+    token_usage: NotRequired[float]
+    gen_throughput: NotRequired[float]
+    cache_hit_rate: NotRequired[float]
+
+
+class AggregateJson(TypedDict):
+    """Sums and means over the workers that report."""
+
+    total_running_reqs: int
+    total_waiting_reqs: int
+    total_reqs: int
+    avg_token_usage: float | None
+    avg_throughput: float | None
+    avg_utilization: float | None
+
+
+class LoadsJson(TypedDict):
+    timestamp: Rfc3339
+    version: str
+    dp_rank_count: int
+    loads: list[LoadJson]
+    aggregate: AggregateJson
+
+
+class FlushFailureJson(TypedDict):
+    worker: str
+    error: str
+
+
+class FlushJson(TypedDict):
+    status: Literal["success", "partial_success"]
+    message: str
+    workers_flushed: int
+    total_http_workers: int
+    total_grpc_workers: int
+    total_zmq_workers_skipped: int
+    total_workers: int
+    successful: NotRequired[list[str]]
+    failed: NotRequired[list[FlushFailureJson]]
