@@ -4,8 +4,8 @@ Field and label names are those SMG uses (its worker metadata), the replies thos
 `/get_server_info` and `/get_model_info`, vLLM's `/v1/models` and `/version`, and OpenAI's `/v1/models`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from gateway.workers.model import Capabilities, Engine
@@ -54,6 +54,8 @@ class Replies:
     server_info: object = None
     model_info: object = None
     missing: tuple[str, ...] = field(default=())
+    silent: frozenset[str] = frozenset()
+    """Of the missing, those that may answer another time (no answer, or a 5xx), by the first path of each."""
 
 
 def engine_of(replies: Replies, declared: Engine = Engine.UNSPECIFIED) -> Engine:
@@ -107,6 +109,27 @@ def capabilities_of(replies: Replies, declared: Engine = Engine.UNSPECIFIED) -> 
         labels={name: text for name in _LABELS if (text := _label(told.get(name)))},
         missing=replies.missing,
     )
+
+
+def refreshed(known: Capabilities, found: Capabilities, silent: Set[str]) -> Capabilities:
+    """What holds after a worker was asked again: `found`, and of `known` what only a silence left out.
+
+    A server that names another model than before is another server, of which nothing old holds.
+    """
+    if known.model_id is None:
+        return found
+    if found.model_id is None:
+        return known
+    if not silent:
+        return found
+    if MODELS in silent:  # the other endpoints know its path, but not by which name it is asked for
+        found = replace(found, model_id=known.model_id, models=known.models)
+    elif found.model_id != known.model_id:
+        return found
+    left_out = {f.name: getattr(known, f.name) for f in fields(found) if getattr(found, f.name) in (None, ())}
+    engine = known.engine if found.engine is Engine.GENERIC else found.engine
+    told = replace(found, **left_out, engine=engine, labels={**known.labels, **found.labels})
+    return known if replace(told, missing=known.missing) == known else told
 
 
 def _mapping(reply: object) -> Mapping[str, Any]:

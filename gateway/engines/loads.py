@@ -1,11 +1,12 @@
 """From what an engine reports of its load to `EngineLoad`. Pure; what is not reported is None, never 0.
 
 SGLang answers `/v1/loads` (a list of ranks) and the older `/get_load`; both engines and many others show
-gauges at `/metrics`. Counts of ranks are summed, ratios averaged. Of a `/metrics` text, which may be 100 KB,
-only the lines of wanted gauges are looked at.
+gauges at `/metrics`. Counts of ranks are summed, ratios averaged. A `/metrics` text, which may be 100 KB and
+more, is searched for the wanted gauges by one pattern and never taken apart.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -34,7 +35,11 @@ USAGE = (
 )
 THROUGHPUT = (b"sglang:gen_throughput", b"sglang_gen_throughput")
 HIT_RATE = (b"vllm:gpu_prefix_cache_hit_rate", b"sglang:cache_hit_rate", b"sglang_cache_hit_rate")
-_PREFIXES = (b"vllm:", b"sglang:", b"sglang_")
+WANTED = frozenset((*RUNNING, *WAITING, *USAGE, *THROUGHPUT, *HIT_RATE))
+_GAUGE = re.compile(
+    rb"\n((?:vllm:|sglang[:_])(?:%b))(?:\{[^\n]*\})?[ \t]+([^\s]+)"
+    % b"|".join(sorted({re.split(b"[:_]", name, maxsplit=1)[1] for name in WANTED}))
+)
 
 
 def load_of(path: str, reply: object, now: float) -> EngineLoad | None:
@@ -53,7 +58,7 @@ def _ranks(reply: object) -> list[Mapping[str, Any]]:
 
 
 def _ranks_load(ranks: list[Mapping[str, Any]], now: float) -> EngineLoad | None:
-    running = _sum(_first(rank, "num_running_reqs", "num_reqs") for rank in ranks)
+    running = _sum(_running(rank) for rank in ranks)
     waiting = _sum(_first(rank, "num_waiting_reqs") for rank in ranks)
     used = _sum(_first(rank, "num_used_tokens", "num_tokens") for rank in ranks)
     most = _sum(_first(rank, "max_total_num_tokens") for rank in ranks)
@@ -74,18 +79,22 @@ def _ranks_load(ranks: list[Mapping[str, Any]], now: float) -> EngineLoad | None
     )
 
 
+def _running(rank: Mapping[str, Any]) -> float | None:
+    """`/get_load` counts all requests of a rank together: those that run are the rest."""
+    running, every = _number(rank.get("num_running_reqs")), _number(rank.get("num_reqs"))
+    if running is not None or every is None:
+        return running
+    waiting = _number(rank.get("num_waiting_reqs"))
+    return every if waiting is None else max(0.0, every - waiting)
+
+
 def metrics_load(text: bytes, now: float) -> EngineLoad | None:
     """The load in a Prometheus text, or None where it has none of the wanted gauges."""
     gauges: dict[bytes, list[float]] = {}
-    for line in text.split(b"\n"):
-        if not line.startswith(_PREFIXES):
-            continue
-        name, _, rest = line.partition(b"{") if b"{" in line else line.partition(b" ")
-        if name in _WANTED:
-            value = rest.rpartition(b"}")[2].split() if b"{" in line else rest.split()
-            number = _number(value[0].decode("latin-1")) if value else None
-            if number is not None:
-                gauges.setdefault(name, []).append(number)
+    for name, value in _GAUGE.findall(b"\n" + text):
+        number = _number(value.decode("latin-1"))
+        if name in WANTED and number is not None:
+            gauges.setdefault(name, []).append(number)
     if not gauges:
         return None
     running, waiting = _gauge(gauges, RUNNING), _gauge(gauges, WAITING)
@@ -97,9 +106,6 @@ def metrics_load(text: bytes, now: float) -> EngineLoad | None:
         throughput=_sum(_gauge(gauges, THROUGHPUT)),
         cache_hit_rate=_share(_mean(_gauge(gauges, HIT_RATE))),
     )
-
-
-_WANTED = frozenset((*RUNNING, *WAITING, *USAGE, *THROUGHPUT, *HIT_RATE))
 
 
 def _gauge(gauges: Mapping[bytes, list[float]], names: tuple[bytes, ...]) -> list[float]:

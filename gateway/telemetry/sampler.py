@@ -4,7 +4,6 @@ Works in slices that yield to the loop. An idle worker costs a comparison a seco
 """
 
 import asyncio
-from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Self
 
 from gateway.tasks import Scope, supervise
 from gateway.telemetry.samples import Measure, Series, WorkerSample
-from gateway.workers.latency import Percentiles, percentiles
+from gateway.workers.latency import NOTHING, Percentiles, Total, percentiles_of, summed
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Entry, Registry
 
@@ -22,8 +21,8 @@ SLICE = 20
 RATE_OVER = 3
 """Samples a rate is taken over."""
 MINUTE_STEP = 5
-STALE_AFTER = 70
-"""Samples without a request after which an idle worker's window is surely empty."""
+STALE_AFTER = 75
+"""Samples without a request after which an idle worker's window is surely empty, and has been looked at since."""
 
 IDLE = WorkerSample()
 NAN = float("nan")
@@ -42,16 +41,20 @@ class FleetSample:
 class _Tracked:
     """What the sampler keeps of one worker."""
 
-    __slots__ = ("counts", "idle_for", "minute", "sample", "series")
+    __slots__ = ("answered", "counts", "idle_for", "minute", "requests", "sample", "series")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.counts: deque[tuple[float, int, int]] = deque(maxlen=RATE_OVER + 1)
-        """(time, ended, errors) of the last samples."""
+        """(time, ended, errors) of the last samples; there had been nothing a sample ago."""
+        self.counts.append((now - PERIOD_S, 0, 0))
+        self.requests = 0
         self.minute: deque[tuple[int, int]] = deque(maxlen=60 // MINUTE_STEP)
         """(ended, errors) every few samples of the last minute."""
+        self.answered = NOTHING
+        """Response times of the last minute, for the fleet's percentiles."""
         self.sample = IDLE
-        self.series: Series | None = None
-        self.idle_for = STALE_AFTER
+        self.series = Series()
+        self.idle_for = 0
 
 
 class Sampler:
@@ -98,19 +101,22 @@ class Sampler:
     async def take(self) -> None:
         """Take one sample of everything."""
         now = self._mono()
-        buckets: list[array[int]] = []
+        answered = NOTHING
         requests = errors = 0.0
         in_flight = 0
         for number, entry in enumerate(list(self._registry.entries.values())):
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             in_flight += entry.meters.in_flight
-            sample = self._take_one(entry, now, buckets)
-            requests += sample.requests_per_s
-            errors += sample.errors_per_s
+            if not entry.meters.requests:
+                continue
+            tracked = self._take_one(entry, now)
+            requests += tracked.sample.requests_per_s
+            errors += tracked.sample.errors_per_s
+            answered = Total(answered + tracked.answered)
         for gone in self._tracked.keys() - self._registry.entries.keys():
             del self._tracked[gone]
-        response = percentiles(buckets) if buckets else Percentiles()
+        response = percentiles_of(answered)
         self.fleet = FleetSample(requests, errors, in_flight, response)
         self._fleet_series.append(
             {
@@ -122,24 +128,21 @@ class Sampler:
         )
         self.taken += 1
 
-    def _take_one(self, entry: Entry, now: float, buckets: "list[array[int]]") -> WorkerSample:
+    def _take_one(self, entry: Entry, now: float) -> _Tracked:
         meters = entry.meters
         tracked = self._tracked.get(entry.worker.id)
         if tracked is None:
-            tracked = self._tracked[entry.worker.id] = _Tracked()
+            tracked = self._tracked[entry.worker.id] = _Tracked(now)
         ended = meters.ok + meters.errors
-        if not meters.requests:
-            return IDLE
-        before = tracked.counts[-1] if tracked.counts else (now, 0, 0)
-        busy = bool(meters.in_flight) or (ended, meters.errors) != before[1:]
+        busy = bool(meters.in_flight) or meters.requests != tracked.requests or ended != tracked.counts[-1][1]
         tracked.idle_for = 0 if busy else tracked.idle_for + 1
-        if tracked.series is None:
-            tracked.series = Series()
+        tracked.requests = meters.requests
         tracked.counts.append((now, ended, meters.errors))
-        if tracked.idle_for < STALE_AFTER:
-            slices = meters.response.counts(now)
-            buckets += slices
-            tracked.sample = self._sample(tracked, entry, now, percentiles(slices))
+        # once the rates have come to rest, only age changes anything, and that is looked at now and then
+        resting = tracked.idle_for > RATE_OVER
+        if not resting or (tracked.idle_for < STALE_AFTER and self.taken % MINUTE_STEP == 0):
+            tracked.answered = summed(meters.response.counts(now))
+            tracked.sample = self._sample(tracked, entry, now)
         sample = tracked.sample
         tracked.series.append(
             {
@@ -150,9 +153,9 @@ class Sampler:
                 Measure.TTFT: _or_nan(sample.ttft.p50),
             }
         )
-        return sample
+        return tracked
 
-    def _sample(self, tracked: _Tracked, entry: Entry, now: float, response: Percentiles) -> WorkerSample:
+    def _sample(self, tracked: _Tracked, entry: Entry, now: float) -> WorkerSample:
         first, last = tracked.counts[0], tracked.counts[-1]
         over_s = max(last[0] - first[0], PERIOD_S)
         if self.taken % MINUTE_STEP == 0 or not tracked.minute:
@@ -163,7 +166,7 @@ class Sampler:
             requests_per_s=(last[1] - first[1]) / over_s,
             errors_per_s=(last[2] - first[2]) / over_s,
             error_rate=failed / ended if ended else None,
-            response=response,
+            response=percentiles_of(tracked.answered),
             ttft=entry.meters.ttft.percentiles(now),
         )
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from gateway.workers.model import Worker
 
 
@@ -25,6 +27,13 @@ class Answer:
     @property
     def ok(self) -> bool:
         return 200 <= self.status < 300
+
+    def json(self) -> object:
+        """The decoded body. Raises ValueError where it is not JSON, or nested deeper than anybody means."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ValueError("not JSON") from None
 
 
 class Ask(Protocol):

@@ -21,6 +21,7 @@ from gateway.workers.model import Health, Worker, WorkerId
 from gateway.workers.registry import Entry, Registry
 
 CAUSE = Cause("health checker")
+HEAP_SLACK = 16
 
 
 class _Schedule:
@@ -109,6 +110,8 @@ class HealthChecker:
             schedule = self._schedules[worker.id] = _Schedule(worker.revision, self._mono())
         if schedule.task is None:
             self._set_due(worker.id, schedule, self._mono())
+        else:
+            schedule.again = True  # what is under way asks with the old settings
 
     def _forget(self, worker_id: WorkerId) -> None:
         schedule = self._schedules.pop(worker_id, None)
@@ -117,7 +120,11 @@ class HealthChecker:
 
     def _set_due(self, worker_id: WorkerId, schedule: _Schedule, due: float) -> None:
         schedule.due = due
-        heapq.heappush(self._heap, (due, worker_id))
+        if len(self._heap) > 2 * len(self._schedules) + HEAP_SLACK:  # early probes leave outdated places behind
+            self._heap = [(s.due, known) for known, s in self._schedules.items() if s.task is None]
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, (due, worker_id))
         self._changed.set()
 
     # --- probing ---
@@ -150,7 +157,7 @@ class HealthChecker:
     def _probe_over(self, worker_id: WorkerId, schedule: _Schedule, task: "asyncio.Task[None]") -> None:
         self._running -= 1
         self._changed.set()
-        if schedule.task is task:  # it crashed before it could plan the next one; the scope has logged why
+        if schedule.task is task:  # it crashed before it had planned the next one; the scope has logged why
             schedule.task = None
             if self._schedules.get(worker_id) is schedule:
                 self._set_due(worker_id, schedule, self._mono() + QUICK_S)
@@ -158,7 +165,6 @@ class HealthChecker:
     async def _probe(self, entry: Entry, schedule: _Schedule) -> None:
         worker = entry.worker
         result = await self._asked(worker)
-        schedule.task = None
         if result.ok:
             self.probes_ok += 1
         else:
@@ -169,6 +175,7 @@ class HealthChecker:
         now = self._mono()
         pause = 0.0 if schedule.again else self._pause(entry, schedule, now)
         schedule.again = False
+        schedule.task = None
         self._set_due(worker.id, schedule, now + pause)
 
     def _pause(self, entry: Entry, schedule: _Schedule, now: float) -> float:

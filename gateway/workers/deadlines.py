@@ -14,6 +14,7 @@ from typing import Self
 from gateway.tasks import Scope, supervise
 from gateway.workers import facts
 from gateway.workers.facts import Cause, Event
+from gateway.workers.model import State
 from gateway.workers.registry import Registry
 
 CAUSE = Cause("deadline")
@@ -43,7 +44,10 @@ class Deadlines:
 
     def _on_event(self, event: Event) -> None:
         fact, registry = event.fact, self._registry
-        if isinstance(fact, facts.Registered | facts.RegistrationRestarted):
+        if isinstance(fact, facts.Registered | facts.RegistrationRestarted) or (
+            # drained before it was up, and resumed: the first deadline may have passed meanwhile
+            isinstance(fact, facts.StateChanged) and fact.old is State.DRAINING and fact.new is State.REGISTERING
+        ):
             worker_id, revision = fact.worker, registry.entries[fact.worker].worker.revision
 
             def timeout() -> None:

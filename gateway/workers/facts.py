@@ -157,7 +157,7 @@ def fold(worker: Worker | None, event: Event) -> Worker | None:
     fact = event.fact
     if isinstance(fact, Notice):
         return worker
-    if isinstance(fact, Registered):
+    if isinstance(fact, Registered) and worker is None:
         return Worker(
             id=fact.worker,
             name=fact.name,

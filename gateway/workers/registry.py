@@ -137,6 +137,8 @@ class Registry:
         self._named = 0
         self._watchers: list[Watcher] = []
         self._routable: dict[str | None, tuple[Entry, ...]] = {}
+        self._models: frozenset[str] | None = None
+        """Every model that a listed worker names; None: not gathered since the last fact."""
         self.stale_observations = 0
         """Answers that came for a worker or revision that has passed, and were dropped."""
 
@@ -178,13 +180,18 @@ class Registry:
         """
         found = self._routable.get(model)
         if found is None:
-            named = model is None or any(model in e.worker.models for e in self.entries.values())
+            named = model is None or model in self._named_models()
             if not named:  # clients may make up endlessly many names: they all share one place
                 found = self._routable.get(_UNNAMED)
             if found is None:
                 found = tuple(e for e in self.serving(model) if availability(e.worker).routable)
                 self._routable[model if named else _UNNAMED] = found
         return found
+
+    def _named_models(self) -> frozenset[str]:
+        if self._models is None:
+            self._models = frozenset(name for e in self.entries.values() for name in e.worker.models)
+        return self._models
 
     def serving(self, model: str | None) -> list[Entry]:
         """Listed workers that serve the model, routable or not."""
@@ -205,6 +212,7 @@ class Registry:
         entry = self.entries.get(fact.worker)
         worker = facts.fold(entry.worker if entry else None, event)
         self._routable.clear()
+        self._models = None
         if entry is None:
             if worker is not None:
                 self._enlist(Entry(worker))
@@ -268,6 +276,8 @@ class Registry:
 
     def _take_unchecked_as_healthy(self, entry: Entry, cause: Cause) -> None:
         if self.health_settings(entry.worker).disabled:
+            # once probes are enabled again, they need a full streak to say otherwise
+            entry.health.counter = HealthCounter(verdict=Health.HEALTHY)
             self._verdict(entry, Health.HEALTHY, "health checks are disabled", cause)
 
     def restart(self, entry: Entry, spec: WorkerSpec, reason: str, cause: Cause) -> None:
@@ -418,8 +428,13 @@ class Registry:
         entry = self.entries.get(worker_id)
         if entry is None or entry.worker.revision != revision or entry.worker.state is not State.REGISTERING:
             return
-        last = entry.health.last_error or "never probed"
-        self._move(entry, Trigger.TIMEOUT, f"not up within {after_s:g} s; last probe: {last}", cause)
+        self._move(entry, Trigger.TIMEOUT, f"not up within {after_s:g} s; last probe: {_last_probe(entry)}", cause)
+
+
+def _last_probe(entry: Entry) -> str:
+    if entry.health.last_check is None:
+        return "never probed"
+    return "good" if entry.health.counter.ok_run else entry.health.last_error
 
 
 def _drained_text(drain: Drain, now: float) -> str:

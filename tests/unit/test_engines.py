@@ -99,8 +99,8 @@ def test_loads_of_several_ranks_add_up_and_ratios_are_averaged() -> None:
 
 def test_old_sglang_and_vllm_say_less_and_the_rest_stays_unknown() -> None:
     assert load_of(SGLANG_LOAD, [{"num_reqs": 5, "num_waiting_reqs": 2, "num_tokens": 9}], 1.0) == EngineLoad(
-        1.0, running=5, waiting=2, used_tokens=9
-    )
+        1.0, running=3, waiting=2, used_tokens=9
+    ), "num_reqs counts those that wait as well"
     assert load_of(VLLM_LOAD, {"server_load": 4}, 1.0) == EngineLoad(1.0, running=4)
     assert load_of(SGLANG_LOADS, {"loads": []}, 1.0) is None
     assert load_of(VLLM_LOAD, {"status": "ok"}, 1.0) is None

@@ -5,7 +5,18 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.workers.latency import BUCKETS, FIVE_MINUTES, GROWTH, LatencyWindow, bucket_middle, bucket_of
+from gateway.workers.latency import (
+    BUCKETS,
+    FIVE_MINUTES,
+    GROWTH,
+    LatencyWindow,
+    Total,
+    bucket_middle,
+    bucket_of,
+    percentiles,
+    percentiles_of,
+    summed,
+)
 
 
 @given(st.lists(st.floats(0.001, 3600), min_size=1, max_size=300))
@@ -55,3 +66,25 @@ def test_memory_is_bounded_however_long_it_runs() -> None:
         window.add(0.5, now=float(second))
     assert len(window.counts(9_999.0)) <= 6
     assert len(window.counts(9_999.0, FIVE_MINUTES)) <= 5
+
+
+@given(st.lists(st.lists(st.floats(0.0001, 9000), max_size=60), max_size=5))
+def test_totals_of_several_workers_may_be_added(workers: list[list[float]]) -> None:
+    windows, everything = [LatencyWindow() for _ in workers], LatencyWindow()
+    for window, values in zip(windows, workers, strict=True):
+        for value in values:
+            window.add(value, now=5.0)
+            everything.add(value, now=5.0)
+    total = Total(sum(summed(window.counts(6.0)) for window in windows))
+    assert percentiles_of(total) == everything.percentiles(6.0)
+    assert percentiles(c for window in windows for c in window.counts(6.0)) == everything.percentiles(6.0)
+
+
+def test_a_busy_bucket_does_not_spill_into_its_neighbour() -> None:
+    window = LatencyWindow()
+    for value in (0.2, 3.0):
+        window.add(value, now=5.0)
+    (counts,) = window.counts(6.0)
+    counts[bucket_of(0.2)] = 2**31
+    found = percentiles([counts])
+    assert (found.count, found.p50, found.p99) == (2**31 + 1,) + (bucket_middle(bucket_of(0.2)),) * 2

@@ -1,6 +1,8 @@
 """The control loops against scripted workers, in virtual time: when they ask, and what they make of the answers."""
 
 import asyncio
+import selectors
+import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from itertools import pairwise
@@ -50,21 +52,27 @@ class Script:
             self.under_way -= 1
 
 
+class JumpingSelector(selectors.DefaultSelector):
+    """Never waits for a timer: the time that it was to wait has passed when it returns."""
+
+    passed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        found = super().select(0 if timeout else timeout)
+        if not found and timeout:
+            self.passed += timeout
+        return found
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop whose clock jumps to the next timer when nothing else is to be done."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.virtual = 1000.0
+        self.jumping = JumpingSelector()
+        super().__init__(self.jumping)
 
     def time(self) -> float:
-        return self.virtual
-
-    def _run_once(self) -> None:
-        scheduled = self._scheduled  # type: ignore[attr-defined]  # asyncio's own heap of timers
-        if not self._ready and scheduled:  # type: ignore[attr-defined]  # asyncio's own queue
-            self.virtual = max(self.virtual, scheduled[0]._when)
-        super()._run_once()  # type: ignore[misc]  # asyncio's own
+        return 1000.0 + self.jumping.passed
 
 
 class Loops:
@@ -103,6 +111,16 @@ async def test_the_clock_of_these_tests_jumps(loops: Loops) -> None:
     began = loop.time()
     await asyncio.sleep(3600)
     assert loop.time() - began == pytest.approx(3600, abs=1)
+
+
+@in_virtual_time
+async def test_the_clock_of_these_tests_does_not_wait_for_a_timer_that_was_called_off(loops: Loops) -> None:
+    loop = asyncio.get_running_loop()
+    began, real = loop.time(), time.monotonic()
+    loop.call_later(10, print).cancel()
+    await asyncio.sleep(20)
+    assert loop.time() - began == pytest.approx(20, abs=1)
+    assert time.monotonic() - real < 5
 
 
 @in_virtual_time
@@ -324,7 +342,7 @@ async def test_loads_are_polled_from_the_best_source_that_answers(loops: Loops) 
         entry = loops.world.ready(engine=Engine.SGLANG)
         await asyncio.sleep(45)
         assert entry.load is not None
-        assert (entry.load.running, entry.load.waiting, entry.load.kv_usage) == (3, 1, None)
+        assert (entry.load.running, entry.load.waiting, entry.load.kv_usage) == (2, 1, None)
         assert len(loops.script.asked[SGLANG_LOADS]) == 1, "a source that does not exist is not asked again and again"
         assert 4 <= len(loops.script.asked[SGLANG_LOAD]) <= 6
 

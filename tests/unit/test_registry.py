@@ -1,5 +1,7 @@
 """The registry's own promises: one writer, late answers dropped, drains that end when nothing is in flight."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.errors import Conflict, WorkerExists, WorkerNotFound
@@ -164,6 +166,55 @@ def test_disabled_checks_make_a_worker_ready_once_it_was_asked_what_it_serves() 
     world.discover(entry, None)
     assert entry.worker.state is State.READY
     assert world.registry.observe_traffic_failure(entry.worker.id, 1, "refused") is False
+
+
+def test_checks_that_are_enabled_again_begin_from_the_verdict_that_held_without_them() -> None:
+    for before in ((), (False, False, False)):
+        world = World()
+        entry = world.ready()
+        world.probe(entry, *before)
+        for disabled in (True, False):
+            spec = replace(entry.worker.spec, health=HealthOverride(disabled=disabled))
+            world.registry.patch(entry, spec, ("health",), TEST)
+            assert (entry.worker.state, entry.worker.health) == (State.READY, Health.HEALTHY)
+        world.probe(entry, True)
+        assert (entry.worker.state, entry.worker.health) == (State.READY, Health.HEALTHY)
+        world.probe(entry, False, False)
+        assert entry.worker.state is State.READY
+        world.probe(entry, False)
+        assert (entry.worker.state, entry.worker.health) == (State.UNHEALTHY, Health.UNHEALTHY)
+
+
+def test_a_worker_that_was_never_probed_before_its_checks_were_enabled_is_not_unknown() -> None:
+    world = World()
+    entry = world.add(health=HealthOverride(disabled=True))
+    world.discover(entry)
+    world.registry.patch(entry, replace(entry.worker.spec, health=HealthOverride()), ("health",), TEST)
+    world.probe(entry, True)
+    assert (entry.worker.state, entry.worker.health) == (State.READY, Health.HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("probes", "text"),
+    [((), "last probe: never probed"), ((False,), "last probe: connection refused"), ((False, True), "probe: good")],
+)
+def test_a_registration_that_ran_out_of_time_says_how_the_last_probe_was(probes: tuple[bool, ...], text: str) -> None:
+    world = World()
+    entry = world.add()
+    world.probe(entry, *probes)
+    world.registry.registration_timeout(entry.worker.id, 1, 60, TEST)
+    assert entry.worker.reason.startswith("not up within 60 s; ")
+    assert entry.worker.reason.endswith(text)
+
+
+def test_a_model_that_is_named_by_a_later_fact_is_routed_by_that_fact() -> None:
+    world = World()
+    silent = world.ready("http://a:1", None)  # type: ignore[arg-type]  # it does not say
+    assert world.registry.routable("m") == (silent,)
+    named = world.ready("http://a:2", "m")
+    assert world.registry.routable("m") == (named,)
+    world.registry.remove_now(named, "why", TEST)
+    assert world.registry.routable("m") == (silent,)
 
 
 def test_a_request_goes_to_workers_of_its_model_and_to_silent_ones_only_if_nobody_names_it() -> None:

@@ -4,6 +4,8 @@ Hypothesis drives a registry with random observations and commands and checks af
 escapes, in-flight counts add up, only routable workers are routed to, and folding the journal gives the state.
 """
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
@@ -12,9 +14,11 @@ from gateway.errors import GatewayError
 from gateway.workers.facts import StateChanged
 from gateway.workers.lifecycle import TABLE
 from gateway.workers.meters import Outcome
-from gateway.workers.model import HealthSettings, Intent, State, WorkerSpec
+from gateway.workers.model import Health, HealthOverride, HealthSettings, Intent, State, WorkerSpec
 from gateway.workers.registry import Entry
 from tests.unit.world import TEST, World
+
+OTHER_THAN_HEALTHY = (Health.UNKNOWN, Health.UNHEALTHY)
 
 
 class Fleet(RuleBasedStateMachine):
@@ -48,7 +52,26 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(entry=workers, ok=st.booleans(), old=st.integers(0, 1))
     def probed(self, entry: Entry, ok: bool, old: int) -> None:
+        before = entry.worker
         self.world.probe(entry, ok, revision=entry.worker.revision - old)
+        if old:
+            assert entry.worker is before, "a late answer touches nothing"
+        elif ok and self.listed(entry):
+            assert before.health in (entry.worker.health, *OTHER_THAN_HEALTHY), "a good probe makes nothing worse"
+            assert entry.worker.state in (before.state, State.READY)
+
+    @rule(entry=workers, disabled=st.booleans(), priority=st.integers(0, 100))
+    def patched(self, entry: Entry, disabled: bool, priority: int) -> None:
+        if not self.listed(entry):
+            return
+        before = entry.worker
+        spec = replace(before.spec, priority=priority, health=HealthOverride(disabled=disabled))
+        self.world.registry.patch(entry, spec, ("priority", "health"), TEST)
+        assert (entry.worker.spec, entry.worker.revision) == (spec, before.revision)
+        if disabled and not before.spec.health.disabled:
+            assert entry.worker.health is Health.HEALTHY
+        else:
+            assert entry.worker.health is before.health
 
     @rule(entry=workers, model=st.sampled_from(["a", "b", None]), old=st.integers(0, 1))
     def discovered(self, entry: Entry, model: str | None, old: int) -> None:

@@ -1,10 +1,13 @@
 """Rates, percentiles and history, sampled once a second."""
 
+import asyncio
 import math
 
+from gateway.tasks import Scope
 from gateway.telemetry.lateness import LoopLateness
-from gateway.telemetry.sampler import Sampler
+from gateway.telemetry.sampler import SLICE, Sampler
 from gateway.telemetry.samples import HISTORY, Measure
+from gateway.workers.latency import percentiles
 from gateway.workers.meters import Outcome
 from tests.unit.world import World
 
@@ -66,7 +69,6 @@ async def test_workers_that_left_are_forgotten() -> None:
 
 
 async def test_a_loop_that_is_held_shows_as_late() -> None:
-    import asyncio
     import time
 
     async with LoopLateness() as lateness:
@@ -75,3 +77,76 @@ async def test_a_loop_that_is_held_shows_as_late() -> None:
         await asyncio.sleep(0.03)
         assert lateness.worst_s > 0.05
         assert lateness.window.percentiles(asyncio.get_running_loop().time()).count > 0
+
+
+async def test_the_first_second_of_traffic_shows_in_the_rates() -> None:
+    world = World()
+    entry = world.ready()
+    sampler = Sampler(world.registry, mono=world.mono)
+    await sampler.take()
+    world.now += 1
+    for _ in range(30):
+        entry.meters.began()
+        entry.meters.ended(Outcome.OK, 0.2, world.now)
+    await sampler.take()
+    assert sampler.sample(entry.worker.id).requests_per_s == 30
+    assert sampler.fleet.requests_per_s == 30
+
+
+async def test_the_fleets_percentiles_are_over_all_answers_and_not_over_the_workers_percentiles() -> None:
+    world = World()
+    fast, slow = world.ready("http://a:1"), world.ready("http://a:2")
+    sampler = Sampler(world.registry, mono=world.mono)
+    for entry, took_s, count in ((fast, 0.01, 990), (slow, 5.0, 10)):
+        for _ in range(count):
+            entry.meters.began()
+            entry.meters.ended(Outcome.OK, took_s, world.now)
+    await sampler.take()
+    every = [counts for entry in (fast, slow) for counts in entry.meters.response.counts(world.now)]
+    assert sampler.fleet.response == percentiles(every)
+    assert sampler.fleet.response.p99 is not None
+    assert sampler.fleet.response.p99 < 0.02
+    assert sampler.fleet.response.count == 1000
+
+
+async def test_a_worker_that_rests_is_seen_again_even_if_its_clients_leave_early() -> None:
+    world = World()
+    entry = world.ready()
+    sampler = Sampler(world.registry, mono=world.mono)
+    for _ in range(200):
+        entry.meters.requests = max(entry.meters.requests, 1)
+        world.now += 1
+        await sampler.take()
+    entry.meters.began()
+    entry.meters.ttft.add(0.1, world.now)
+    entry.meters.ended(Outcome.CANCELLED, 0.2, world.now)
+    await sampler.take()
+    assert sampler.sample(entry.worker.id).ttft.count == 1
+
+
+async def test_workers_without_traffic_are_not_tracked() -> None:
+    world = World()
+    world.ready()
+    sampler = Sampler(world.registry, mono=world.mono)
+    await sampler.take()
+    assert sampler._tracked == {}
+
+
+async def test_a_sample_of_many_workers_lets_others_run_in_between() -> None:
+    world = World()
+    for number in range(1, 201):
+        entry = world.ready(f"http://a:{number}")
+        entry.meters.began()
+    sampler = Sampler(world.registry, mono=world.mono)
+    turns = 0
+
+    async def neighbour() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with Scope("test") as scope:
+        scope.spawn(neighbour(), name="neighbour")
+        await sampler.take()
+    assert turns >= 200 // SLICE

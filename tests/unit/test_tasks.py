@@ -1,10 +1,12 @@
 """Owned tasks: they end with their owner, and their crashes are heard."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 from gateway.tasks import Scope, first_of, supervise
+from tests.unit.test_loops import Loops, in_virtual_time
 
 
 async def test_leaving_a_scope_cancels_and_awaits_its_tasks() -> None:
@@ -66,6 +68,31 @@ async def test_supervise_starts_a_crashing_job_again_until_it_returns() -> None:
     await supervise("job", job, first_delay_s=0.001, on_crash=lambda _name, error: crashes.append(str(error)))
     assert len(runs) == 4
     assert crashes == ["crash 1", "crash 2", "crash 3"]
+
+
+@in_virtual_time
+async def test_supervise_waits_twice_as_long_after_each_crash_until_a_run_lasted(loops: Loops) -> None:
+    began: list[float] = []
+
+    async def job() -> None:
+        began.append(loops.mono())
+        if len(began) == 6:
+            await asyncio.sleep(100)
+        if len(began) < 9:
+            raise RuntimeError("crash")
+
+    await supervise("job", job, first_delay_s=1, max_delay_s=5, on_crash=lambda _name, _error: None)
+    pauses = [round(b - a) for a, b in pairwise(began)]
+    assert pauses == [1, 2, 4, 5, 5, 101, 2, 4]
+
+
+async def test_supervise_ends_when_it_is_cancelled() -> None:
+    async with Scope("test") as scope:
+        task = scope.spawn(supervise("job", lambda: asyncio.sleep(3600)), name="supervised")
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
 
 
 async def test_first_of_cancels_the_slower_and_raises_what_the_first_raised() -> None:
