@@ -1,7 +1,7 @@
 """Which worker gets a request, or why none does. Reads the registry and the policy; sends nothing."""
 
 from gateway.errors import GatewayError
-from gateway.routing.policy import Policy
+from gateway.routing.policy import Policy, Query
 from gateway.workers.availability import availability
 from gateway.workers.registry import Entry, Registry
 
@@ -27,7 +27,7 @@ def select(registry: Registry, policy: Policy, model: str | None, now: float) ->
     """The worker for a request for this model (None: any). Raises a GatewayError that says why there is none."""
     candidates = registry.routable(model)
     if candidates:
-        return policy.choose(candidates, model, now)
+        return policy.choose(candidates, Query(model), now)
     raise no_worker(registry, model)
 
 

@@ -60,7 +60,7 @@ class DataPlane:
         self._pools = Pools(self.settings)
         self._traffic = Traffic(
             registry=registry,
-            policy=make_policy(policy, self._rng, fresh_s=self.settings.load_fresh_s),
+            policy=make_policy(policy, self._rng),
             place_of=self._pools.of,
             settings=self.settings,
             mono=mono,

@@ -29,7 +29,5 @@ class ProxySettings:
     """An idle worker connection is closed after this: less than the 5 s after which uvicorn closes its end."""
     request_id_headers: tuple[str, ...] = REQUEST_ID_HEADERS
     """Where a client's own request id is looked for; the first that is present and sound counts."""
-    load_fresh_s: float = 30.0
-    """An engine's load report older than this does not count for routing."""
     worker_tls: Callable[[], ssl.SSLContext] | None = None
     """Makes the TLS context for https workers; None: the system's trust store."""

@@ -6,11 +6,12 @@ come by the thousand; without the middle term all of them would follow the last 
 either engine is silent, the requests in flight from here decide: half a comparison would favour the silent one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from random import Random
 from typing import Final
 
-from gateway.routing.policy import C, Candidate
+from gateway.routing.policy import C, Candidate, Explanation, Query, narrowed
+from gateway.workers.model import WorkerId
 
 PRESSURE_WEIGHT = 0.15
 """SMG's weight for usage k: 0.15 * k / (1 - k); a cache 87 % full weighs like one waiting request."""
@@ -19,12 +20,14 @@ FULLEST = 0.99
 
 class PowerOfTwo:
     name: Final = "power_of_two"
+    reads_text: Final = False
 
     def __init__(self, rng: Random, fresh_s: float = 30.0) -> None:
         self._rng = rng
         self._fresh_s = fresh_s
 
-    def choose(self, candidates: Sequence[C], model: str | None, now: float) -> C:
+    def choose(self, candidates: Sequence[C], query: Query, now: float, avoid: Collection[Candidate] = ()) -> C:
+        candidates = narrowed(candidates, avoid)
         count = len(candidates)
         if count == 1:
             return candidates[0]
@@ -33,6 +36,18 @@ class PowerOfTwo:
         if second >= first:
             second += 1
         return better(candidates[first], candidates[second], now - self._fresh_s)
+
+    def explain(self, candidates: Sequence[C], query: Query, now: float) -> Explanation:
+        state = self._rng.getstate()
+        chosen = self.choose(candidates, query, now)
+        self._rng.setstate(state)
+        return Explanation(chosen.worker.id, "the shorter wait of two drawn by lot")
+
+    def forget(self, worker_id: WorkerId) -> None:
+        """Nothing is remembered."""
+
+    def tend(self, now: float) -> None:
+        """Nothing is remembered."""
 
 
 def better(one: C, other: C, fresh_since: float) -> C:

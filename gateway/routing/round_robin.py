@@ -1,28 +1,35 @@
-"""The policy `round_robin`: one after the other, counted for each model apart.
+"""The policy `round_robin`: one after the other.
 
-SMG keeps one counter for all; two models that are asked for in turn then each hit the same workers again and
-again. When the candidates change the count goes on, so over any stretch with the same candidates no two of
-them are more than one request apart.
+When the candidates change the count goes on, so over any stretch with the same candidates no two of them are
+more than one request apart. SMG keeps one counter for all models; here each model has its own policy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from gateway.routing.policy import C
-
-MODELS_COUNTED = 1024
-"""Clients may invent model names where a worker serves any; beyond this many the counts start over."""
+from gateway.routing.policy import C, Candidate, Explanation, Query, narrowed
+from gateway.workers.model import WorkerId
 
 
 class RoundRobin:
     name: Final = "round_robin"
+    reads_text: Final = False
 
     def __init__(self) -> None:
-        self._turns: dict[str | None, int] = {}
+        self._turn = 0
 
-    def choose(self, candidates: Sequence[C], model: str | None, now: float) -> C:
-        turn = self._turns.get(model, 0)
-        if not turn and len(self._turns) >= MODELS_COUNTED:
-            self._turns.clear()
-        self._turns[model] = turn + 1
-        return candidates[turn % len(candidates)]
+    def choose(self, candidates: Sequence[C], query: Query, now: float, avoid: Collection[Candidate] = ()) -> C:
+        turn = self._turn
+        self._turn = turn + 1
+        free = narrowed(candidates, avoid)
+        return free[turn % len(free)]
+
+    def explain(self, candidates: Sequence[C], query: Query, now: float) -> Explanation:
+        place = self._turn % len(candidates)
+        return Explanation(candidates[place].worker.id, f"it is the turn of number {place + 1} of {len(candidates)}")
+
+    def forget(self, worker_id: WorkerId) -> None:
+        """Nothing is remembered."""
+
+    def tend(self, now: float) -> None:
+        """Nothing is remembered."""

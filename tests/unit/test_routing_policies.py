@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.policies import DEFAULT_POLICY, POLICY_NAMES, make_policy
+from gateway.routing.policy import Query
 from gateway.routing.power_of_two import PowerOfTwo, better, expected_waits, pressure
-from gateway.routing.round_robin import MODELS_COUNTED, RoundRobin
+from gateway.routing.round_robin import RoundRobin
 from gateway.workers.meters import EngineLoad
 
 NOW = 1000.0
@@ -110,7 +111,7 @@ def test_no_policy_chooses_outside_the_candidates(name: str, fleet: list[Fake], 
     policy = make_policy(name, Random(seed))
     assert policy.name == name
     for _ in range(5):
-        chosen = policy.choose(tuple(fleet), "m", NOW)
+        chosen = policy.choose(tuple(fleet), Query("m"), NOW)
         assert any(chosen is one for one in fleet)
 
 
@@ -119,13 +120,13 @@ def test_power_of_two_compares_two_different_candidates(count: int, seed: int) -
     """With one loaded and all others idle, comparing the loaded one with itself would choose it."""
     fleet = [worker(5, silent=True), *(worker(0, silent=True) for _ in range(count - 1))]
     policy = PowerOfTwo(Random(seed))
-    assert all(policy.choose(fleet, None, NOW) is not fleet[0] for _ in range(20))
+    assert all(policy.choose(fleet, Query(), NOW) is not fleet[0] for _ in range(20))
 
 
 def test_power_of_two_reaches_every_pair() -> None:
     fleet = [Fake(str(n)) for n in range(4)]
     policy = PowerOfTwo(Random(1))
-    assert {policy.choose(fleet, None, NOW).name for _ in range(200)} == {"0", "1", "2", "3"}
+    assert {policy.choose(fleet, Query(), NOW).name for _ in range(200)} == {"0", "1", "2", "3"}
 
 
 def test_random_is_about_even() -> None:
@@ -133,7 +134,7 @@ def test_random_is_about_even() -> None:
     policy = make_policy("random", Random(1))
     counts = {one.name: 0 for one in fleet}
     for _ in range(4000):
-        counts[policy.choose(fleet, None, NOW).name] += 1
+        counts[policy.choose(fleet, Query(), NOW).name] += 1
     assert all(900 < count < 1100 for count in counts.values())
 
 
@@ -144,21 +145,8 @@ def test_round_robin_is_fair_between_changes_of_the_fleet(stretches: list[tuple[
         fleet = [Fake(str(n)) for n in range(size)]
         counts = dict.fromkeys(range(size), 0)
         for _ in range(requests):
-            counts[int(policy.choose(fleet, "m", NOW).name)] += 1
+            counts[int(policy.choose(fleet, Query("m"), NOW).name)] += 1
         assert max(counts.values()) - min(counts.values()) <= 1
-
-
-def test_round_robin_counts_each_model_apart() -> None:
-    policy, fleet = RoundRobin(), [Fake("a"), Fake("b")]
-    chosen = [policy.choose(fleet, model, NOW).name for model in ("x", "y", "x", "y")]
-    assert chosen == ["a", "a", "b", "b"]
-
-
-def test_round_robin_does_not_remember_endless_model_names() -> None:
-    policy, fleet = RoundRobin(), [Fake("a"), Fake("b")]
-    for n in range(5 * MODELS_COUNTED):
-        policy.choose(fleet, f"model {n}", NOW)
-    assert len(policy._turns) <= MODELS_COUNTED
 
 
 def test_an_unknown_policy_is_refused_with_the_names_there_are() -> None:
@@ -179,7 +167,7 @@ def test_a_choice_among_a_thousand_takes_no_longer_than_among_two(name: str) -> 
         for _ in range(20):
             began = time.perf_counter()
             for _ in range(200):
-                policy.choose(fleet, "m", NOW)
+                policy.choose(fleet, Query("m"), NOW)
             best = min(best, (time.perf_counter() - began) / 200)
         return best
 
