@@ -14,10 +14,12 @@ from typing import Self
 from gateway import __version__
 from gateway.api.app import ApiParts, build_app
 from gateway.operations import Add, Operations
+from gateway.parts import breaker_settings, health_settings, overload_settings, proxy_settings, routing_plan
 from gateway.proxy.control import ControlApp
 from gateway.proxy.fetch import Fetch
-from gateway.proxy.server import DataPlane, ProxySettings
+from gateway.proxy.server import DataPlane
 from gateway.settings import Settings
+from gateway.settings.traffic import prefill_workers
 from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import MetricSources, MetricsServer
@@ -28,7 +30,7 @@ from gateway.workers.deadlines import Deadlines
 from gateway.workers.discovery import Discovery
 from gateway.workers.facts import Cause, Event
 from gateway.workers.load import LoadMonitor
-from gateway.workers.model import HealthSettings, Secret, Source, State, WorkerId, WorkerSpec
+from gateway.workers.model import Role, Secret, Source, State, WorkerId, WorkerSpec
 from gateway.workers.registry import Registry
 
 log = get_logger(__name__)
@@ -50,7 +52,12 @@ class Gateway:
         rng = Random()
         ask = self._ask = Fetch(proxy_settings(settings))
         self.registry = Registry(
-            wall=time.time, mono=time.monotonic, rng=rng, health_settings=health_settings(settings)
+            wall=time.time,
+            mono=time.monotonic,
+            rng=rng,
+            health_settings=health_settings(settings),
+            breaker_settings=breaker_settings(settings),
+            overload=overload_settings(settings),
         )
         self.sampler = Sampler(self.registry, mono=time.monotonic)
         self.lateness = LoopLateness()
@@ -77,7 +84,7 @@ class Gateway:
         self.control = ControlApp(build_app(self._api_parts()))
         self.data_plane = DataPlane(
             self.registry,
-            policy=settings.policy,
+            plan=routing_plan(settings),
             settings=proxy_settings(settings),
             control=self.control,
             probe_now=self.checker.probe_now,
@@ -135,9 +142,14 @@ class Gateway:
 
     async def _add_static_workers(self) -> None:
         key = self.settings.worker_api_key
-        for url in self.settings.worker_urls:
+        found: list[tuple[str, Role, int | None]] = [(url, Role.REGULAR, None) for url in self.settings.worker_urls]
+        found += [(url, Role.PREFILL, port) for url, port in prefill_workers(self.settings.prefill)]
+        found += [(url, Role.DECODE, None) for url in self.settings.decode]
+        for url, role, bootstrap_port in found:
             spec = WorkerSpec(
                 url=url,
+                role=role,
+                bootstrap_port=bootstrap_port,
                 api_key=Secret(key.get_secret_value()) if key is not None else None,
                 source=Source.STATIC,
             )
@@ -173,33 +185,6 @@ def url_of(host: str, port: int) -> str:
     """The URL under which this machine reaches a bound address; for `any` address that is loopback."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
-
-
-def health_settings(settings: Settings) -> HealthSettings:
-    """The probe settings that hold for a worker without its own."""
-    return HealthSettings(
-        interval_s=settings.health_check_interval_secs,
-        timeout_s=settings.health_check_timeout_secs,
-        success_threshold=settings.health_success_threshold,
-        failure_threshold=settings.health_failure_threshold,
-        disabled=settings.disable_health_check,
-        endpoint=settings.health_check_endpoint,
-        failed_threshold=settings.health_failed_threshold,
-    )
-
-
-def proxy_settings(settings: Settings) -> ProxySettings:
-    """The limits of the data plane."""
-    return ProxySettings(
-        max_payload_bytes=settings.max_payload_size,
-        header_read_timeout_s=settings.header_read_timeout_secs,
-        idle_timeout_s=settings.idle_connection_timeout_secs,
-        request_timeout_s=settings.request_timeout_secs,
-        connect_timeout_s=settings.connect_timeout_secs,
-        pool_max_idle=settings.upstream_pool_max_idle,
-        pool_idle_timeout_s=settings.upstream_pool_idle_timeout_secs,
-        request_id_headers=settings.request_id_headers,
-    )
 
 
 def _logged(event: Event) -> None:

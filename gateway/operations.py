@@ -13,9 +13,10 @@ from typing import ClassVar
 from gateway.errors import BadRequest
 from gateway.workers.address import worker_url
 from gateway.workers.availability import availability
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.model import HealthOverride, Intent, Secret, Worker, WorkerId, WorkerSpec
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.registry import Registry
 
 MAX_DRAIN_S = 7 * 24 * 3600.0
 
@@ -46,6 +47,8 @@ class Patch:
     labels: Mapping[str, str] | None = None
     api_key: Secret | None = None
     health: HealthOverride | None = None
+    max_in_flight: int | None = None
+    """0: no cap any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,15 @@ class Retry:
     worker: str
 
 
-Command = Add | Replace | Patch | Cordon | Uncordon | StartDrain | Resume | Remove | ProbeNow | Retry
+@dataclass(frozen=True, slots=True)
+class ResetBreaker:
+    """Close the circuit breaker and forget the failures it counted."""
+
+    verb: ClassVar[str] = "reset"
+    worker: str
+
+
+Command = Add | Replace | Patch | Cordon | Uncordon | StartDrain | Resume | Remove | ProbeNow | Retry | ResetBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +180,9 @@ class Operations:
                 self._registry.restart(entry, entry.worker.spec, f"retry asked by {cause.actor}", cause)
                 self._probe_now(entry.worker.id)
                 return _done(entry, True, "registers again", "")
+            case ResetBreaker():
+                changed = self._registry.reset_breaker(entry, cause)
+                return _done(entry, changed, "has its circuit breaker closed", "has its circuit breaker closed already")
 
     def effect(self, worker: str) -> Effect:
         """What taking this worker away would mean now. Raises WorkerNotFound."""
@@ -207,6 +221,7 @@ class Operations:
             labels={**old.labels, **(command.labels or {})},
             api_key=old.api_key if command.api_key is None else (command.api_key if command.api_key.reveal() else None),
             health=_merged_health(old.health, command.health),
+            max_in_flight=old.max_in_flight if command.max_in_flight is None else command.max_in_flight or None,
         )
         spec = checked_spec(spec)
         if spec == old:
@@ -259,6 +274,7 @@ def checked_spec(spec: WorkerSpec) -> WorkerSpec:
     _within("cost", spec.cost, 0.0, 1e6)
     if spec.bootstrap_port is not None:
         _within("bootstrap_port", spec.bootstrap_port, 1, 65535)
+    _within("max_in_flight", spec.max_in_flight, 1, 1_000_000)
     own = spec.health
     _within("health.check_interval_secs", own.interval_s, 0.1, 86400)
     _within("health.timeout_secs", own.timeout_s, 0.1, 3600)

@@ -11,9 +11,10 @@ from gateway.events import Event, Journal, Lagged
 from gateway.operations import Command, Done, Effect, Operations
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.model import WorkerId
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.registry import Registry
 from smg_console.plane import GatewayRow, HealthRow, WorkerRow
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Protocol
 from gateway.events import Event, Lagged
 from gateway.operations import Command, Done, Effect
 from gateway.telemetry.samples import Measure, WorkerSample
+from gateway.workers.entry import ProbeStrip
 from gateway.workers.health import HealthCounter
 from gateway.workers.meters import EngineLoad
 from gateway.workers.model import Worker, WorkerId
-from gateway.workers.registry import ProbeStrip
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import msgspec
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gateway.errors import BadRequest
+from gateway.routing.policies import POLICY_NAMES
 from gateway.workers.model import Engine, HealthOverride, ModelCard, Role, Secret, Source, WorkerSpec
 
 IGNORED = frozenset(
@@ -60,6 +61,8 @@ def _few(value: object) -> object:
 def _short(value: dict[str, str]) -> dict[str, str]:
     if any(len(name) > 256 or len(text) > 1024 for name, text in value.items()):
         raise ValueError("expected names of at most 256 and values of at most 1024 characters")
+    if value.get("policy", POLICY_NAMES[0]) not in POLICY_NAMES:
+        raise ValueError(f"expected as policy one of {', '.join(POLICY_NAMES)}")
     return value
 
 
@@ -127,6 +130,7 @@ class WorkerBody(_Strict):
     cost: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 1.0
     api_key: Annotated[str, Field(max_length=8192)] | None = None
     bootstrap_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     health: HealthBody = HealthBody()
     load_monitor_interval_secs: Seconds | None = None
 
@@ -148,6 +152,7 @@ class WorkerBody(_Strict):
             cost=self.cost,
             api_key=Secret(self.api_key) if self.api_key else None,
             bootstrap_port=self.bootstrap_port,
+            max_in_flight=self.max_in_flight,
             health=self.health.override(),
             load_interval_s=self.load_monitor_interval_secs,
             source=Source.API,
@@ -161,6 +166,8 @@ class PatchBody(_Strict):
     cost: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = None
     labels: Labels | None = None
     api_key: Annotated[str, Field(max_length=8192)] | None = None
+    max_in_flight: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """0 takes the cap away."""
     health: HealthBody | None = None
 
 

@@ -17,7 +17,7 @@ from gateway.api.shapes import JournalJson
 from gateway.errors import BadRequest
 from gateway.events import JOURNAL_SIZE, Event, Lagged, Reader
 from gateway.tasks import in_slices
-from gateway.workers.registry import Entry
+from gateway.workers.entry import Entry
 
 KEEPALIVE_S = 15.0
 STUCK_S = 60.0

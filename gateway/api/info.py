@@ -14,8 +14,8 @@ from gateway.proxy.answers import error_body
 from gateway.tasks import in_slices
 from gateway.workers.ask import Answer, Unreachable
 from gateway.workers.availability import availability
+from gateway.workers.entry import Entry
 from gateway.workers.model import State
-from gateway.workers.registry import Entry
 
 FAN_OUT = 32
 TIMEOUT_S = 5.0

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, cast
 
 from gateway.api.shapes import (
+    BreakerJson,
     CapabilitiesJson,
     DrainJson,
     EventJson,
@@ -22,10 +23,10 @@ from gateway.api.shapes import (
 )
 from gateway.telemetry.samples import WorkerSample
 from gateway.workers.availability import availability
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Event
 from gateway.workers.latency import FIVE_MINUTES, Percentiles
-from gateway.workers.model import Capabilities, Drain, Secret, State, Worker, WorkerSpec
-from gateway.workers.registry import Entry
+from gateway.workers.model import Breaker, Capabilities, Drain, Secret, State, Worker, WorkerSpec
 
 Json = dict[str, Any]
 
@@ -77,6 +78,7 @@ def spec_json(spec: WorkerSpec) -> SpecJson:
         "priority": spec.priority,
         "cost": spec.cost,
         "bootstrap_port": spec.bootstrap_port,
+        "max_in_flight": spec.max_in_flight,
         "health": _without_empty(own) or None,
         "load_monitor_interval_secs": spec.load_interval_s,
     }
@@ -129,6 +131,9 @@ def worker_json(entry: Entry, sample: WorkerSample, now: float) -> WorkerJson:
         "response_ms": windows_json(sample.response, meters.response.percentiles(now, FIVE_MINUTES)),
         "ttft_ms": windows_json(sample.ttft, meters.ttft.percentiles(now, FIVE_MINUTES)),
         "drain": drain_json(worker.drain, meters.in_flight),
+        "circuit_breaker": breaker_json(worker.breaker, entry.failures.count(now) if entry.failures else 0),
+        "ejected": worker.ejected or None,
+        "overloaded": entry.overloaded,
         "capabilities": capabilities_json(worker.capabilities),
     }
 
@@ -159,6 +164,17 @@ def drain_json(drain: Drain | None, in_flight: int) -> DrainJson | None:
     }
 
 
+def breaker_json(breaker: Breaker, failures: int) -> BreakerJson:
+    """A worker's circuit breaker."""
+    return {
+        "state": breaker.state.value,
+        "reason": breaker.reason or None,
+        "since": timestamp(breaker.since),
+        "until": timestamp(breaker.until),
+        "failures": failures,
+    }
+
+
 def capabilities_json(capabilities: Capabilities) -> CapabilitiesJson:
     found: Json = plain(capabilities)
     del found["labels"]  # merged into the worker's labels
@@ -177,7 +193,10 @@ def event_json(event: Event) -> EventJson:
         fact["spec"] = spec_json(spec)
     drain = getattr(event.fact, "drain", None)
     if isinstance(drain, Drain):
-        fact["drain"] = _drain_facts(drain)
+        fact["drain"] = _period_facts(drain)
+    breaker = getattr(event.fact, "breaker", None)
+    if isinstance(breaker, Breaker):
+        fact["breaker"] = _period_facts(breaker)
     return {
         "seq": event.seq,
         "at": timestamp(event.at),
@@ -196,12 +215,15 @@ def facts_json(worker: Worker) -> Json:
     found["spec"] = spec_json(worker.spec)
     found["since"] = timestamp(worker.since)
     found["registered_at"] = timestamp(worker.registered_at)
-    found["drain"] = worker.drain and _drain_facts(worker.drain)
+    found["drain"] = worker.drain and _period_facts(worker.drain)
+    found["breaker"] = _period_facts(worker.breaker)
     for move in found["transitions"]:
         move["at"] = timestamp(move["at"])
     return found
 
 
-def _drain_facts(drain: Drain) -> Json:
-    found: Json = plain(drain)
-    return {**found, "since": timestamp(drain.since), "deadline": timestamp(drain.deadline)}
+def _period_facts(value: Drain | Breaker) -> Json:
+    """A value with moments in it, in the form that the API gives moments."""
+    found: Json = plain(value)
+    moments = ("since", "until", "deadline")
+    return {name: timestamp(item) if name in moments else item for name, item in found.items()}

@@ -64,6 +64,16 @@ class DrainJson(TypedDict):
     drained: bool
 
 
+class BreakerJson(TypedDict):
+    """`failures`: of a closed one, those within its window, at most as many as would open it."""
+
+    state: Literal["closed", "open", "half_open"]
+    reason: str | None
+    since: Rfc3339 | None
+    until: Rfc3339 | None
+    failures: int
+
+
 class CapabilitiesJson(TypedDict):
     """What the engine told of itself; null where it did not say."""
 
@@ -111,6 +121,7 @@ class SpecJson(TypedDict):
     priority: int
     cost: float
     bootstrap_port: NotRequired[int]
+    max_in_flight: NotRequired[int]
     health: NotRequired[HealthOverrideJson]
     load_monitor_interval_secs: NotRequired[float]
 
@@ -146,6 +157,9 @@ class WorkerJson(SpecJson):
     response_ms: WindowsJson
     ttft_ms: WindowsJson
     drain: DrainJson | None
+    circuit_breaker: BreakerJson
+    ejected: str | None
+    overloaded: bool
     capabilities: CapabilitiesJson
 
 

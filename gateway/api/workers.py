@@ -29,16 +29,17 @@ from gateway.operations import (
     ProbeNow,
     Remove,
     Replace,
+    ResetBreaker,
     Resume,
     Retry,
     StartDrain,
     Uncordon,
 )
 from gateway.tasks import in_slices
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.identity import is_worker_id
 from gateway.workers.model import Role, Secret
-from gateway.workers.registry import Entry
 
 
 def entry_of(request: web.Request) -> Entry:
@@ -126,6 +127,7 @@ async def patched(request: web.Request) -> web.Response:
         labels=body.labels,
         api_key=None if body.api_key is None else Secret(body.api_key),
         health=body.health.override() if body.health else None,
+        max_in_flight=body.max_in_flight,
     )
     return accepted(await execute(request, command))
 
@@ -168,11 +170,12 @@ def command_handler(kind: str) -> Handler:
     return handle
 
 
-_PLAIN: dict[str, type[Uncordon] | type[Resume] | type[ProbeNow] | type[Retry]] = {
+_PLAIN: dict[str, type[Uncordon] | type[Resume] | type[ProbeNow] | type[Retry] | type[ResetBreaker]] = {
     "uncordon": Uncordon,
     "resume": Resume,
     "probe": ProbeNow,
     "retry": Retry,
+    "reset_breaker": ResetBreaker,
 }
 
 
@@ -250,6 +253,7 @@ ROUTES = [
             ("resume", "Call a drain off", NoBody),
             ("probe", "Probe a worker now", NoBody),
             ("retry", "Register an unhealthy or failed worker anew", NoBody),
+            ("reset_breaker", "Close a worker's circuit breaker", NoBody),
         )
     ),
 ]

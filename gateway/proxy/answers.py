@@ -22,6 +22,7 @@ def error_answer(
     param: str | None = None,
     request_id: bytes = b"",
     worker: bytes = b"",
+    retry_after: bytes = b"",
     keep_alive: bool = False,
     head_only: bool = False,
 ) -> bytes:
@@ -36,6 +37,8 @@ def error_answer(
         headers.append((b"x-request-id", request_id))
     if worker:
         headers.append((b"x-smg-routed-worker-id", worker))
+    if retry_after:
+        headers.append((b"retry-after", retry_after))
     if not keep_alive:
         headers.append((b"connection", b"close"))
     return response_head(status, b"", headers) + (b"" if head_only else body)

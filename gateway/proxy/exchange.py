@@ -1,74 +1,231 @@
 """One request on its way to a worker and back: which worker, what happened, and what the client is told.
 
 Callbacks, not a task per request: a task costs as much as half of the rest. Knows no sockets: the client's
-side, the worker's connections and the clock are given. An attempt (choose a worker, send, wait for the first
-byte) can be made again until something of the answer has gone out. Today that happens in one case only: a
-kept connection that the worker had closed before it saw the request is replaced by a new one.
+side, the worker's connections and the clock are given. An attempt (choose a worker, send, wait for the answer)
+is made again, on another worker, until something of an answer has gone out. So that this is late, the head of
+an answer waits for the first piece of its body, and a short answer for its end.
 """
 
+from enum import Enum
+
 from gateway.errors import GatewayError
+from gateway.proxy.admission import QueueTimeout, Timer
 from gateway.proxy.answers import refusal_code
-from gateway.proxy.hints import hints_of
+from gateway.proxy.bodies import with_members
+from gateway.proxy.discard import Discard
+from gateway.proxy.dispatch import Dispatch
+from gateway.proxy.hints import Hints, hints_of
 from gateway.proxy.messages import Headers, Request, request_head
 from gateway.proxy.pool import Dial
 from gateway.proxy.relay import Client, Relay
+from gateway.proxy.retry import BUSY, FAILURES
 from gateway.proxy.routes import DATA_ROUTES
-from gateway.proxy.selection import select
+from gateway.proxy.selection import NoRoom, choose, targeted
 from gateway.proxy.traffic import Place, Traffic
 from gateway.proxy.upstream import Upstream, UpstreamError
+from gateway.routing.policy import Query
+from gateway.workers.entry import Entry
 from gateway.workers.meters import Outcome
-from gateway.workers.model import Worker
-from gateway.workers.registry import Entry
+from gateway.workers.model import Role, Worker, WorkerId
+
+HELD_BYTES = 256 * 1024
+"""An answer of announced length up to this goes out when it is whole: until then another worker can give it."""
+
+
+class Waits(Enum):
+    """What a request waits for before its first attempt."""
+
+    NOTHING = 0
+    DOOR = 1
+    ROOM = 2
 
 
 class Exchange(Relay):
     """One request on a data route, whole when the exchange begins, and its answer."""
 
-    __slots__ = ("_began", "_dialing", "_entry", "_place", "_ttft_due", "_upstream", "_worker")
+    __slots__ = (
+        "_dispatch",
+        "_due",
+        "_failed",
+        "_heard",
+        "_hints",
+        "_pending",
+        "_permit",
+        "_place",
+        "_query",
+        "_reason",
+        "_tried",
+        "_ttft_due",
+        "_upstream",
+        "_waits",
+        "_whole",
+    )
 
+    role = Role.REGULAR
+    """The role of the worker that answers."""
+
+    _hints: Hints
     _place: Place
-    _worker: Worker
+    _query: Query
 
     def __init__(self, traffic: Traffic, client: Client, request: Request) -> None:
         super().__init__(traffic, client, request, DATA_ROUTES[request.route])
-        self._entry: Entry | None = None
+        self._dispatch: Dispatch | None = None
         self._upstream: Upstream | None = None
-        self._dialing: Dial | None = None
-        self._began = 0.0
-        self._ttft_due = False
+        self._pending: Dial | Timer | None = None
+        """What will call back: a connection being opened, or the pause before the next attempt."""
+        self._due = 0.0
+        self._heard = 0.0
+        self._failed = 0
+        self._tried: tuple[Entry, ...] = ()
+        self._reason: tuple[int, str, str, bytes] | None = None
+        """Status, code and text of the last failed attempt, and its worker's id."""
+        self._waits = Waits.NOTHING
+        self._permit = self._ttft_due = self._whole = False
 
     # --- the client's side ---
 
     def begin(self) -> None:
-        """Choose a worker and send the request there, or refuse."""
+        """Let it in, choose a worker and send the request there, or refuse."""
         traffic, request = self.traffic, self.request
         traffic.arrived()
         now = traffic.mono()
+        self._due = now + traffic.settings.request_timeout_s
         try:
-            hints = hints_of(request.route, request.fields.get(b"content-type", b""), request.body)
-            entry = select(traffic.registry, traffic.policy, hints.model, now)
+            self._hints = hints_of(request.route, request.fields.get(b"content-type", b""), request.body)
+            if not traffic.admission.open and not traffic.admission.enter(self):
+                self._wait(Waits.DOOR, now)
+                return
         except GatewayError as error:
-            traffic.departed()
-            self._refuse(error.status, refusal_code(error), error.message, error.field)
+            self._turn_away(error)
             return
-        self.client.set_deadline(now + traffic.settings.request_timeout_s)
-        self._attempt(entry, now)
+        self._permit = not traffic.admission.open
+        self._first_attempt(now)
+
+    def proceed(self) -> bool:
+        """The wait is over (admission.Waiter)."""
+        now = self.traffic.mono()
+        if self._waits is Waits.DOOR:
+            self._waits, self._permit = Waits.NOTHING, True
+            self._first_attempt(now)
+            return True
+        try:
+            entry = self._choose(now)
+        except NoRoom:
+            return False
+        except GatewayError as error:
+            self._waits = Waits.NOTHING
+            self._turn_away(error)
+        else:
+            self._waits = Waits.NOTHING
+            self.client.set_deadline(self._due)
+            self._attempt(entry, now)
+        return True
 
     def client_slow(self, slow: bool) -> None:
-        if self._upstream is not None:
-            if slow:
-                self._upstream.pause()
-            else:
-                self._upstream.resume()
+        upstream = self._upstream
+        if upstream is None:
+            return
+        if slow:
+            self.client.set_deadline(self._due)  # the silence that follows is not the worker's
+            upstream.pause()
+        else:
+            self._heard = self.traffic.mono()
+            self._watch_for_silence(self._heard)
+            upstream.resume()
+
+    def overdue(self) -> None:
+        settings, now = self.traffic.settings, self.traffic.mono()
+        if self._waits is not Waits.NOTHING:
+            self.traffic.admission.give_up(self)
+            self._waits = Waits.NOTHING
+            waited = settings.admission.queue_timeout_s
+            self._turn_away(QueueTimeout(f"waited {waited:g} s for its turn; nothing became free"))
+        elif now >= self._due:
+            self._end_badly(UpstreamError(f"no complete answer within {settings.request_timeout_s:g} s", timeout=True))
+        elif self._dispatch is None:
+            self.client.set_deadline(self._due)  # between two attempts, of which each has its own time
+        elif not self._heard:
+            limit = settings.first_byte_timeout_s
+            self._attempt_failed(UpstreamError(f"no answer within {limit:g} s", timeout=True), gone=False)
+        elif now < self._heard + settings.stream_idle_timeout_s:
+            self._watch_for_silence(self._heard)
+        else:
+            limit = settings.stream_idle_timeout_s
+            self._end_badly(UpstreamError(f"nothing more came for {limit:g} s", timeout=True))
+
+    def _watch_for_silence(self, since: float) -> None:
+        self.client.set_deadline(min(self._due, since + self.traffic.settings.stream_idle_timeout_s))
+
+    def worker_silent(self, worker_id: WorkerId) -> None:
+        """The worker is unhealthy and says nothing: while nothing has gone out, ask another one."""
+        dispatch = self._dispatch
+        if dispatch is not None and dispatch.worker.id == worker_id and not self.sent and not self.over:
+            self._attempt_failed(UpstreamError("became unhealthy before it answered"), gone=False)
+
+    # --- choosing ---
+
+    def _first_attempt(self, now: float) -> None:
+        try:
+            self._query = self._asked()
+            entry = self._choose(now)
+        except NoRoom as full:
+            self._wait_for_room(full, now)
+        except GatewayError as error:
+            self._turn_away(error)
+        else:
+            self.client.set_deadline(self._due)
+            self._attempt(entry, now)
+
+    def _asked(self) -> Query:
+        """What routing may look at."""
+        hints, fields, fleet = self._hints, self.request.fields, self.traffic.fleet
+        model = hints.model
+        if model is not None and fleet.plan.aliases:
+            model = fleet.plan.aliases.get(model, model)
+        query = Query(model, size=len(self.request.body))
+        key = fields.get(b"x-smg-routing-key")
+        if key is not None:
+            query.key = key.decode("latin-1")
+        return query
+
+    def _choose(self, now: float) -> Entry:
+        """Raises GatewayError or NoRoom."""
+        return self._one_of(self.role, now)
+
+    def _one_of(self, role: Role, now: float) -> Entry:
+        fleet, query, fields = self.traffic.fleet, self._query, self.request.fields
+        group = fleet.group(query.model, role)
+        if group.reads_text and not query.text:
+            query.text = self._hints.prompt_text
+        if group.reads_caller:
+            caller = fields.get(b"authorization") or fields.get(b"x-forwarded-for") or fields.get(b"cookie")
+            query.caller = caller.decode("latin-1") if caller else None
+        target = fields.get(b"x-smg-target-worker")
+        if target is not None and role is self.role:
+            return targeted(fleet, target.decode("latin-1"), query, role)
+        return choose(fleet, group, query, now, self._tried)
+
+    def _wait(self, what: Waits, now: float) -> None:
+        self._waits = what
+        self.client.set_deadline(min(self._due, now + self.traffic.settings.admission.queue_timeout_s))
+
+    def _wait_for_room(self, full: NoRoom, now: float) -> None:
+        try:
+            self.traffic.admission.wait_for_room(full.group.key, self)
+        except GatewayError as error:
+            self._turn_away(error)
+        else:
+            self._wait(Waits.ROOM, now)
 
     # --- an attempt ---
 
     def _attempt(self, entry: Entry, now: float) -> None:
-        self._entry = entry
-        self._worker = entry.worker
-        self._began = now
-        entry.meters.began()
-        self._place = self.traffic.place_of(entry.worker)
+        self._dispatch = dispatch = Dispatch(entry, now)
+        self._heard = 0.0
+        if self.traffic.settings.first_byte_timeout_s:
+            self.client.set_deadline(min(self._due, now + self.traffic.settings.first_byte_timeout_s))
+        self._place = self.traffic.place_of(dispatch.worker)
         upstream = self._place.take()
         if upstream is None:
             self._dial()
@@ -76,87 +233,208 @@ class Exchange(Relay):
             self._send(upstream)
 
     def _dial(self) -> None:
-        self._dialing = self._place.dial(self._send, self._not_connected)
+        self._pending = self._place.dial(self._send, self._not_connected)
 
     def _not_connected(self, error: UpstreamError) -> None:
-        self._dialing = None
-        self.on_error(error)
+        self._pending = None
+        self._attempt_failed(error, gone=True)
 
     def _send(self, upstream: Upstream) -> None:
-        self._dialing = None
+        self._pending = None
         self._upstream = upstream
-        request, key = self.request, self._worker.spec.api_key
+        assert self._dispatch is not None
+        request, worker = self.request, self._dispatch.worker
+        key = worker.spec.api_key
+        body = self._body_for(worker)
+        request.length = len(body)
         authorization = None if key is None else b"Bearer " + key.reveal().encode()
-        head = request_head(request, self._place.authority, authorization)
-        upstream.send(request.method, (head, request.body), self)
+        upstream.send(request.method, (request_head(request, self._place.authority, authorization), body), self)
+
+    def _body_for(self, worker: Worker) -> bytes:
+        """The request's body, with the model's name as this worker knows it."""
+        asked, name = self._hints.model, self._query.model
+        for card in worker.spec.models:
+            if name in card.aliases:
+                name = card.id
+                break
+        if name == asked or self.request.fields.get(b"content-type", b"").startswith(b"multipart/"):
+            return self.request.body
+        return with_members(self.request.body, {"model": name})
 
     # --- the worker's side ---
 
     def on_head(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
+        if status >= 408 and status in self.traffic.settings.retry_statuses and self._again_after(status):
+            return
         for name, value in headers:
             if name == b"content-type":
                 self.streams = self._ttft_due = value.startswith(b"text/event-stream")
+        self._whole = length is not None and length <= HELD_BYTES and not self.streams
+        assert self._dispatch is not None
         own = b"x-request-id: %b\r\nx-smg-routed-worker-id: %b\r\n"
-        self.request.body = b""  # it will not be sent again, and a stream may last for minutes
-        self._open(status, reason, headers, length, own % (self.request.request_id, self._worker.id.encode()))
+        worker_id = self._dispatch.worker.id.encode()
+        self._open(status, reason, headers, length, own % (self.request.request_id, worker_id))
 
     def on_body(self, data: bytes) -> None:
         self._pieces.append(data)
-        if self._ttft_due and self._entry is not None:
+        if self._ttft_due and self._dispatch is not None:
             self._ttft_due = False
             now = self.traffic.mono()
-            self._entry.meters.ttft.add(now - self._began, now)
+            self._dispatch.entry.meters.ttft.add(now - self._dispatch.began, now)
+
+    def on_flush(self) -> None:
+        now = self.traffic.mono()
+        if self._dispatch is not None:
+            self._dispatch.entry.meters.heard = now
+        if not self._heard:
+            self._watch_for_silence(now)
+        self._heard = now
+        if self._pieces and not self._whole:
+            if not self.sent:
+                self.sent = True
+                self.request.body = b""  # it will not be sent again, and a stream may last for minutes
+            self.client.writelines(self._framed())
 
     def on_upstream_slow(self, slow: bool) -> None:
         """The body was whole when it was sent; there is nothing to hold back."""
 
     def _settled(self) -> None:
         self._upstream = None
-        self._account(Outcome.OK if self.status < 500 else Outcome.SERVER_ERROR)
-        self.traffic.departed()
+        status = self.status
+        if self._dispatch is not None:
+            outcome = Outcome.OK if status < 500 else Outcome.SERVER_ERROR
+            self._dispatch.end(self.traffic, outcome, f"it answered {status}" if status in FAILURES else "")
+        self._leave()
 
     def on_error(self, error: UpstreamError) -> None:
-        """The worker could not be reached, broke off, or took too long."""
+        """The worker broke off."""
         if self.over:
             return
         upstream = self._upstream
-        if upstream is not None and upstream.reused and not upstream.answered and not error.timeout:
-            self._upstream = None
+        if upstream is not None and upstream.reused and not upstream.answered:
+            self._upstream = None  # a kept connection that the worker had closed before it saw the request
             self._dial()
             return
-        code = self._code(error, dialled=upstream is not None)
-        self._release()
-        self._account(Outcome.TRANSPORT)
-        traffic, worker = self.traffic, self._worker
-        if traffic.registry.observe_traffic_failure(worker.id, worker.revision, str(error)):
-            traffic.probe_now(worker.id)
-        traffic.departed()
-        self._break(504 if error.timeout else 502, code, f"worker {worker.name}: {error}", worker.id.encode())
+        self._attempt_failed(error, gone=False)
 
-    @staticmethod
-    def _code(error: UpstreamError, *, dialled: bool) -> str:
-        if error.timeout:
-            return "worker_timeout"
-        return "worker_connection_lost" if dialled else "worker_unreachable"
+    # --- once more ---
+
+    def _attempt_failed(self, error: UpstreamError, *, gone: bool) -> None:
+        """No answer came of this attempt. `gone`: the worker could not be connected to."""
+        self._release()
+        dispatch, self._dispatch = self._dispatch, None
+        assert dispatch is not None
+        dispatch.lost(self.traffic, str(error), gone=gone)
+        worker = dispatch.worker
+        code = "worker_timeout" if error.timeout else "worker_unreachable" if gone else "worker_connection_lost"
+        text = f"worker {worker.name}: {error}"
+        self._reason = (504 if error.timeout else 502, code, text, worker.id.encode())
+        if self.sent or not self._retry(dispatch.entry, same_too=gone, at_once=gone):
+            self._give_up()
+        else:
+            self._start_over()
+
+    def _again_after(self, status: int) -> bool:
+        """The worker answered with a status that another one may not: True if another attempt is made."""
+        dispatch, upstream = self._dispatch, self._upstream
+        assert dispatch is not None
+        assert upstream is not None
+        worker = dispatch.worker
+        self._reason = (502, "worker_error", f"worker {worker.name} answered {status}", worker.id.encode())
+        if not self._retry(dispatch.entry, same_too=status in BUSY):
+            return False
+        upstream.divert(Discard(upstream))
+        self._upstream = self._dispatch = None
+        outcome = Outcome.OK if status < 500 else Outcome.SERVER_ERROR
+        dispatch.end(self.traffic, outcome, f"it answered {status}" if status in FAILURES else "")
+        return True
+
+    def _retry(self, entry: Entry, *, same_too: bool, at_once: bool = False) -> bool:
+        """Plan another attempt, if there may be one. `same_too`: the same worker may do it another time."""
+        traffic, settings = self.traffic, self.traffic.settings.retry
+        self._failed += 1
+        if self._failed >= settings.attempts:
+            traffic.tally.retries_exhausted += settings.attempts > 1
+            return False
+        self._tried = (*self._tried, entry)
+        fresh = any(e not in self._tried for e in traffic.fleet.group(self._query.model, self.role).candidates)
+        if b"x-smg-target-worker" in self.request.fields:
+            fresh = False
+        if not fresh and not same_too:
+            return False
+        if not traffic.budget.take(traffic.arrivals, traffic.in_flight, traffic.mono()):
+            traffic.tally.retries_refused += 1
+            return False
+        traffic.tally.retries += 1
+        # nothing was sent to a worker that cannot be reached: there is nothing to wait for
+        pause = 0.0 if at_once and fresh else settings.backoff(self._failed, traffic.rng.random())
+        self._pending = traffic.later(pause, self._next_attempt)
+        return True
+
+    def _next_attempt(self) -> None:
+        self._pending = None
+        now = self.traffic.mono()
+        try:
+            entry = self._choose(now)
+        except NoRoom as full:
+            self._wait_for_room(full, now)
+        except GatewayError:
+            self._failed += 1
+            settings = self.traffic.settings.retry
+            if self._failed >= settings.attempts:
+                self._give_up()
+            else:  # a worker may be back in a moment
+                pause = settings.backoff(self._failed, self.traffic.rng.random())
+                self._pending = self.traffic.later(pause, self._next_attempt)
+        else:
+            self._attempt(entry, now)
 
     # --- ends ---
 
-    def _let_go(self) -> None:
+    def _turn_away(self, error: GatewayError) -> None:
+        """Answer with an error of the gateway's own; no attempt is under way."""
+        self._leave()
+        after = b"%d" % self.traffic.admission.retry_after_s() if error.status in (429, 503) else b""
+        self._refuse(error.status, refusal_code(error), error.message, error.field, retry_after=after)
+
+    def _end_badly(self, error: UpstreamError) -> None:
+        """It took too long as a whole: no other attempt."""
+        dispatch, self._dispatch = self._dispatch, None
         self._release()
-        self._account(Outcome.CANCELLED)
+        text = str(error)
+        worker_id = b""
+        if dispatch is not None:
+            dispatch.lost(self.traffic, text, gone=False)
+            text, worker_id = f"worker {dispatch.worker.name}: {text}", dispatch.worker.id.encode()
+        self._leave()
+        self._break(504, "worker_timeout", text, worker_id)
+
+    def _give_up(self) -> None:
+        """The last attempt has failed."""
+        assert self._reason is not None
+        self._leave()
+        self._break(*self._reason)
+
+    def _let_go(self) -> None:
+        if self._waits is not Waits.NOTHING:
+            self.traffic.admission.give_up(self)
+            self._waits = Waits.NOTHING
+        self._release()
+        dispatch, self._dispatch = self._dispatch, None
+        if dispatch is not None:
+            dispatch.end(self.traffic, Outcome.CANCELLED)
+        self._leave()
+
+    def _leave(self) -> None:
         self.traffic.departed()
+        if self._permit:
+            self._permit = False
+            self.traffic.admission.leave()
 
     def _release(self) -> None:
-        if self._dialing is not None:
-            self._dialing.cancel()
-            self._dialing = None
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
         if self._upstream is not None:
             self._upstream.abandon()
             self._upstream = None
-
-    def _account(self, outcome: Outcome) -> None:
-        """End the attempt in the worker's numbers, exactly once."""
-        entry, self._entry = self._entry, None
-        if entry is not None:
-            now = self.traffic.mono()
-            entry.meters.ended(outcome, now - self._began, now)

@@ -10,14 +10,24 @@ from email.message import Message
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.proxy.bodies import text_of
 from gateway.proxy.routes import MODEL_REQUIRED
 
 
 class Hints(msgspec.Struct, frozen=True, gc=False):
-    """The routing hints; None where the body does not say."""
+    """The routing hints; None (or nothing) where the body does not say. Prompts stay as they came, not decoded."""
 
     model: str | None = None
     stream: bool | None = None
+    messages: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
+    text: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompt as text; decoded when asked for."""
+        return text_of(self.messages or self.prompt or self.text or self.input)
 
 
 class MissingModel(BadRequest):

@@ -21,6 +21,7 @@ from gateway.proxy.reader import RequestReader
 from gateway.proxy.relay import Relay
 from gateway.proxy.routes import CONTROL, is_data
 from gateway.proxy.upstream import Upstream
+from gateway.workers.model import WorkerId
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 QUEUED_BYTES = 256 * 1024
@@ -243,6 +244,11 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._deadline.move(self._mono() + self._idle_s)
             self._transport.close()
+
+    def worker_silent(self, worker_id: WorkerId) -> None:
+        """A worker is unhealthy and silent: move on, if it is waited for here."""
+        if isinstance(self._exchange, Exchange):
+            self._exchange.worker_silent(worker_id)
 
     def close_if_idle(self) -> None:
         """The gateway is stopping: close unless a request is under way or has begun to arrive."""

@@ -123,6 +123,12 @@ class Relay:
             own += b"connection: keep-alive\r\n"
         self._head = answer_head(status, reason, headers, own)
 
+    def _start_over(self) -> None:
+        """What was opened will not be the answer; nothing of it has gone out."""
+        self._head, self._pieces = b"", []
+        self._chunked = self._delimited = self._mid_event = self.streams = False
+        self.keep = self.request.keep_alive
+
     def on_body(self, data: bytes) -> None:
         self._pieces.append(data)
 
@@ -174,7 +180,15 @@ class Relay:
 
     # --- answers of the gateway's own ---
 
-    def _refuse(self, status: int, code: str, message: str, param: str | None = None, worker: bytes = b"") -> None:
+    def _refuse(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        worker: bytes = b"",
+        retry_after: bytes = b"",
+    ) -> None:
         """Answer with an error; nothing has gone out so far."""
         self.over = self.sent = True
         self.keep = self.keep and not self.traffic.stopping
@@ -187,6 +201,7 @@ class Relay:
             param=param,
             request_id=self.request.request_id,
             worker=worker,
+            retry_after=retry_after,
             keep_alive=self.keep,
             head_only=self.request.method == b"HEAD",
         )
@@ -196,7 +211,7 @@ class Relay:
     def _break(self, status: int, code: str, message: str, worker: bytes = b"") -> None:
         """The answer will not be completed: refuse while that is possible, else make sure the client notices."""
         if not self.sent:
-            self._head, self._pieces = b"", []
+            self._start_over()
             self._refuse(status, code, message, worker=worker)
             return
         self.over = True

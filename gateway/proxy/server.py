@@ -7,20 +7,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from types import TracebackType
 from typing import Self
 
 from gateway.proxy.addresses import Address, bound_sockets
+from gateway.proxy.admission import Admission
 from gateway.proxy.control import ControlDoor
+from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.proxy.front import Front
 from gateway.proxy.listener import ClientConnection
 from gateway.proxy.pool import Pools
 from gateway.proxy.settings import ProxySettings
 from gateway.proxy.tally import Tally
 from gateway.proxy.traffic import Traffic
-from gateway.routing.policies import DEFAULT_POLICY, make_policy
-from gateway.workers.model import WorkerId
+from gateway.routing.policies import DEFAULT_POLICY
+from gateway.tasks import Scope, supervise
+from gateway.workers import facts
+from gateway.workers.facts import Event
+from gateway.workers.model import State, WorkerId
 from gateway.workers.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -28,6 +34,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["DataPlane", "ProxySettings"]
 
 BACKLOG = 4096
+TEND_S = 1.0
 FLUSH_S = 1.0
 """How long closing waits for last words to leave."""
 
@@ -48,6 +55,7 @@ class DataPlane:
         registry: Registry,
         *,
         policy: str = DEFAULT_POLICY,
+        plan: RoutingPlan | None = None,
         settings: ProxySettings | None = None,
         control: ControlDoor | None = None,
         probe_now: Callable[[WorkerId], None] = _nobody_probes,
@@ -56,14 +64,16 @@ class DataPlane:
     ) -> None:
         self.settings = settings or ProxySettings()
         self._registry = registry
+        self._scope = Scope("data plane")
         self._rng = rng or Random()
         self._pools = Pools(self.settings)
         self._traffic = Traffic(
             registry=registry,
-            policy=make_policy(policy, self._rng),
+            fleet=Fleet(registry, plan or RoutingPlan(policy), self._rng),
             place_of=self._pools.of,
             settings=self.settings,
             mono=mono,
+            later=self._later,
             rng=self._rng,
             probe_now=probe_now,
         )
@@ -75,6 +85,9 @@ class DataPlane:
     async def __aenter__(self) -> Self:
         self._front = Front(asyncio.get_running_loop(), self._traffic, self._control)
         self._registry.watch(self._pools.heed)
+        self._registry.watch(self._traffic.fleet.heed)
+        self._registry.watch(self._heed)
+        self._scope.spawn(supervise("data plane", self._tend), name="upkeep")
         return self
 
     async def __aexit__(
@@ -119,11 +132,67 @@ class DataPlane:
 
     @property
     def policy(self) -> str:
-        return self._traffic.policy.name
+        """The policy of models whose workers name no other."""
+        return self._traffic.fleet.plan.policy
+
+    @property
+    def fleet(self) -> Fleet:
+        return self._traffic.fleet
+
+    @property
+    def admission(self) -> Admission:
+        return self._traffic.admission
 
     @property
     def stopping(self) -> bool:
         return self._traffic.stopping
+
+    # --- what goes on beside the requests ---
+
+    def _later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        assert self._front is not None
+        return self._front.loop.call_later(delay_s, call)
+
+    def _heed(self, event: Event) -> None:
+        """After a fact: those who wait for room may have some, and a silent worker's requests move on."""
+        fact, traffic = event.fact, self._traffic
+        if traffic.admission.anybody_waits_for_room:
+            self._later(0.0, traffic.admission.room_freed)
+        if isinstance(fact, facts.StateChanged) and fact.new is State.UNHEALTHY:
+            self._later(0.0, partial(self._move_on, fact.worker))
+
+    def _move_on(self, worker_id: WorkerId) -> None:
+        """A worker is unhealthy. If it is also silent, nobody should wait for it who can still ask another."""
+        entry = self._registry.entries.get(worker_id)
+        if entry is None or self._front is None or not self.settings.worker_stall_s:
+            return
+        if self._traffic.mono() - entry.meters.heard >= self.settings.worker_stall_s:
+            for connection in tuple(self._front.connections):
+                connection.worker_silent(worker_id)
+
+    async def _tend(self) -> None:
+        """Upkeep of the policies, and a look for workers that have stopped answering."""
+        asked: dict[WorkerId, float] = {}
+        while True:
+            await asyncio.sleep(TEND_S)
+            now = self._traffic.mono()
+            self._traffic.fleet.tend(now)
+            self._look_for_stalls(now, asked)
+            if self._traffic.admission.anybody_waits_for_room:
+                self._traffic.admission.room_freed()
+
+    def _look_for_stalls(self, now: float, asked: dict[WorkerId, float]) -> None:
+        stall_s = self.settings.worker_stall_s
+        for worker_id, entry in self._registry.entries.items() if stall_s else ():
+            silent_since = now - stall_s
+            if not entry.meters.in_flight or entry.meters.heard > silent_since:
+                continue
+            if entry.worker.state is State.READY and asked.get(worker_id, 0.0) <= silent_since:
+                asked[worker_id] = now
+                self._registry.observe_silence(entry)
+                self._traffic.probe_now(worker_id)
+        for gone in [worker_id for worker_id in asked if worker_id not in self._registry.entries]:
+            del asked[gone]
 
     # --- start and stop ---
 
@@ -176,6 +245,8 @@ class DataPlane:
             if cut_short:
                 logger.warning("requests_cut_short", extra={"fields": {"requests": cut_short}})
             await self._flushed(front)
+        self._traffic.admission.close()
+        await self._scope.close()
         await self._pools.close()
         for server in self._servers:
             await server.wait_closed()

@@ -2,7 +2,10 @@
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from gateway.proxy.admission import AdmissionSettings
+from gateway.proxy.retry import RETRY_STATUSES, RetrySettings
 
 REQUEST_ID_HEADERS = ("x-request-id", "x-correlation-id", "x-trace-id", "request-id")
 
@@ -31,3 +34,14 @@ class ProxySettings:
     """Where a client's own request id is looked for; the first that is present and sound counts."""
     worker_tls: Callable[[], ssl.SSLContext] | None = None
     """Makes the TLS context for https workers; None: the system's trust store."""
+    first_byte_timeout_s: float = 0.0
+    """From sending a request until the worker's first byte, after which another worker is asked; 0: any time.
+    An answer that is not streamed comes as a whole, so this would have to be longer than the longest of them."""
+    stream_idle_timeout_s: float = 300.0
+    """Between two pieces of an answer."""
+    worker_stall_s: float = 5.0
+    """A worker with requests in flight of which nothing comes for this long is probed; 0: never."""
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    retry_statuses: frozenset[int] = RETRY_STATUSES
+    """Statuses of a worker that send the request to another one."""

@@ -7,7 +7,7 @@ Cardinality is bounded: routes and error codes are the gateway's own, statuses a
 class Tally:
     """Counters that only grow."""
 
-    __slots__ = ("answered", "client_left", "refused")
+    __slots__ = ("answered", "client_left", "refused", "retries", "retries_exhausted", "retries_refused")
 
     def __init__(self) -> None:
         self.answered: dict[tuple[str, int], int] = {}
@@ -16,6 +16,12 @@ class Tally:
         """The gateway's own error answers and broken streams by code."""
         self.client_left = 0
         """Requests whose client left before the answer was complete."""
+        self.retries = 0
+        """Attempts beyond the first of their request."""
+        self.retries_exhausted = 0
+        """Requests of which the last attempt allowed had failed."""
+        self.retries_refused = 0
+        """Attempts that the budget for retries did not allow."""
 
     @property
     def requests(self) -> int:

@@ -1,15 +1,17 @@
-"""What all exchanges of a data plane share: the fleet, the policy, the pools, the clock, and the counters."""
+"""What all exchanges of a data plane share: the fleet, the pools, the clock, the limits, and the counters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from gateway.proxy.admission import Admission, Later
+from gateway.proxy.fleet import Fleet
 from gateway.proxy.pool import Dial
+from gateway.proxy.retry import RetryBudget
 from gateway.proxy.settings import ProxySettings
 from gateway.proxy.tally import Tally
 from gateway.proxy.upstream import Upstream, UpstreamError
-from gateway.routing.policy import Policy
 from gateway.workers.model import Worker, WorkerId
 from gateway.workers.registry import Registry
 
@@ -29,16 +31,22 @@ class Place(Protocol):
 
 @dataclass(slots=True)
 class Traffic:
-    """`mono` is a clock in seconds; `probe_now` is told of a worker that real traffic could not reach."""
+    """`mono` is a clock in seconds, `later` calls back after a delay; `probe_now` is told of a worker that real
+    traffic could not reach."""
 
     registry: Registry
-    policy: Policy
+    fleet: Fleet
     place_of: Callable[[Worker], Place]
     settings: ProxySettings
     mono: Callable[[], float]
+    later: Later
     rng: Random
     probe_now: Callable[[WorkerId], None]
+    admission: Admission = field(init=False)
+    budget: RetryBudget = field(init=False)
     tally: Tally = field(default_factory=Tally)
+    arrivals: int = 0
+    """Requests on data routes that ever came."""
     in_flight: int = 0
     """Requests on data routes between their arrival and the end of their answers."""
     on_idle: Callable[[], None] | None = None
@@ -46,7 +54,12 @@ class Traffic:
     stopping: bool = False
     """Every answer is the last of its connection."""
 
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.settings.admission, self.mono, self.later)
+        self.budget = RetryBudget(self.settings.retry)
+
     def arrived(self) -> None:
+        self.arrivals += 1
         self.in_flight += 1
 
     def departed(self) -> None:

@@ -124,6 +124,10 @@ class Upstream(asyncio.Protocol):
         if self.usable and not self.transport.is_reading():
             self.transport.resume_reading()
 
+    def divert(self, sink: Sink) -> None:
+        """What still comes of the answer under way goes to another sink."""
+        self._sink = sink
+
     def abandon(self) -> None:
         """Nobody wants the rest: close at once, so that the worker stops working on it."""
         self._sink = None

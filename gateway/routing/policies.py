@@ -18,6 +18,8 @@ _MAKERS: dict[str, Callable[[Random, RoutingSettings], Policy]] = {
 }
 
 POLICY_NAMES = tuple(_MAKERS)
+READ_CALLER = frozenset(("consistent_hashing",))
+"""Policies for which `Query.caller` has to be filled."""
 
 
 def make_policy(name: str, rng: Random, settings: RoutingSettings | None = None) -> Policy:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from gateway.settings.model import Settings, environment_name, flag
+from gateway.settings.traffic import prefill_workers
 
 DEFAULT = "default"
 _HERE = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")
@@ -31,11 +32,26 @@ def conflict(settings: Settings, origins: Mapping[str, str]) -> str | None:
             f"{named('worker_startup_check_interval')} ({settings.worker_startup_check_interval:g}) is longer than "
             f"{named('worker_startup_timeout_secs')} ({settings.worker_startup_timeout_secs:g})"
         )
-    if settings.worker_api_key is not None and not settings.worker_urls:
+    if settings.worker_api_key is not None and not (settings.worker_urls or settings.prefill or settings.decode):
         return f"{named('worker_api_key')} is for the workers of --worker-urls, and there are none"
-    for url in settings.worker_urls:
+    if not settings.pd_disaggregation:
+        for name in ("prefill", "decode"):
+            if getattr(settings, name):
+                return f"{named(name)} is for {named('pd_disaggregation')}, which is not given"
+    if settings.retry_initial_backoff_ms > settings.retry_max_backoff_ms:
+        return (
+            f"{named('retry_initial_backoff_ms')} ({settings.retry_initial_backoff_ms:g}) is longer than "
+            f"{named('retry_max_backoff_ms')} ({settings.retry_max_backoff_ms:g})"
+        )
+    prefill = [url for url, _ in prefill_workers(settings.prefill)]
+    listed = [("worker_urls", url) for url in settings.worker_urls]
+    listed += [("prefill", url) for url in prefill] + [("decode", url) for url in settings.decode]
+    for place, (name, url) in enumerate(listed):
+        if any(url == other for _, other in listed[:place]):
+            return f"{named(name)}: {url} is given twice, in two roles"
+    for name, url in listed:
         if _is_ourselves(url, settings):
-            return f"{named('worker_urls')}: {url} is where {named('port')} makes this gateway itself listen"
+            return f"{named(name)}: {url} is where {named('port')} makes this gateway itself listen"
     return None
 
 
@@ -56,6 +72,15 @@ def _useless(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "health_failed_threshold", "disable_health_check"
     if settings.disable_load_monitoring:
         yield "load_monitor_interval", "disable_load_monitoring"
+    if settings.disable_retries:
+        for name in ("max_retries", "initial_backoff_ms", "max_backoff_ms", "backoff_multiplier", "jitter_factor"):
+            yield f"retry_{name}", "disable_retries"
+    if settings.disable_circuit_breaker:
+        for name in ("failure_threshold", "failure_share", "success_threshold", "half_open_requests"):
+            yield f"cb_{name}", "disable_circuit_breaker"
+    if settings.disable_worker_overload_protection:
+        for name in ("waiting_requests", "token_usage", "shed"):
+            yield f"worker_overload_{name}", "disable_worker_overload_protection"
 
 
 def _strength(name: str, origins: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ import re
 import shutil
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from gateway.settings.model import SECRETS, Settings, flag
+from gateway.settings.model import GROUPS, SECRETS, Settings, flag
 
 ALIASES = {
     "worker_startup_check_interval": ("--worker-startup-check-interval-secs",),
@@ -86,12 +86,11 @@ def new_parser(prog: str, description: str, epilog: str = "") -> Parser:
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add a flag for every field of the model, grouped."""
-    groups: dict[str, Any] = {}
+    groups: dict[str, Any] = {title: parser.add_argument_group(title) for title in GROUPS}
     for name, field in Settings.model_fields.items():
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
-        title = str(extra["group"])
-        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        group = groups[str(extra["group"])]
         metavar = extra["metavar"] or _choices(field.annotation)
         help_text = f"{field.description} {_default_text(field.default)}".strip().replace("%", "%%")
         for alias in ALIASES.get(name, ()):

@@ -128,7 +128,7 @@ def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     first = error.errors()[0]
     name, given = str(first["loc"][0]), first["input"]
     expected = _expected(name, first["type"], first["msg"])
-    if name == "worker_urls" and isinstance(given, list | tuple):
+    if name in ("worker_urls", "decode") and isinstance(given, list | tuple):
         given = next((value for value in given if not _is_url(value)), " ".join(map(str, given)))
         if "@" in str(given):
             # Why exactly it is no URL may quote a part of the password.

@@ -4,43 +4,20 @@ SMG's flag names where it has one. A setting exists only if something reads it. 
 help text; `group` and `metavar` say how it shows in `--help`.
 """
 
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
     field_validator,
 )
 
-from gateway.workers.address import worker_url
-
-
-def _urls(values: tuple[str, ...]) -> tuple[str, ...]:
-    found: list[str] = []
-    for value in values:
-        url = worker_url(value)
-        if url in found:
-            raise ValueError(f"{url} is given twice")
-        found.append(url)
-    return tuple(found)
-
-
-def _host(value: str) -> str:
-    try:
-        # A colon is an IPv6 address's, or the mistake of giving host:port.
-        sound = value != "" and (":" not in value or IPv6Address(value) is not None)
-    except ValueError:
-        sound = False
-    if not sound or any(not c.isprintable() or c in " /[]@" for c in value):
-        raise ValueError("expected an address or host name without a port, such as 0.0.0.0, ::1 or gateway.local")
-    return value
+from gateway.settings.fields import Host, Port, Seconds, Urls, setting
+from gateway.settings.traffic import TrafficSettings
 
 
 def _filled(value: Any) -> Any:
@@ -69,24 +46,10 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=604800)]
-Host = Annotated[str, AfterValidator(_host)]
-
-
-def setting(default: Any, group: str, description: str, metavar: str | None = None) -> Any:
-    """A field with its place in `--help`."""
-    return Field(default=default, description=description, json_schema_extra={"group": group, "metavar": metavar})
-
-
-class Settings(BaseModel):
+class Settings(TrafficSettings):
     """Everything that can be set. Times in seconds, sizes in bytes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    worker_urls: Annotated[tuple[str, ...], AfterValidator(_urls)] = setting(
-        (), "Workers", "Workers to register at start, as http://host:port.", "URL"
-    )
+    worker_urls: Urls = setting((), "Workers", "Workers to register at start, as http://host:port.", "URL")
     worker_api_key: Annotated[SecretStr, AfterValidator(_key)] | None = setting(
         None, "Workers", "Key sent to these workers (Bearer) with requests that carry none, and with probes.", "KEY"
     )
@@ -106,9 +69,6 @@ class Settings(BaseModel):
     host: Host = setting("0.0.0.0", "Serving", "Address to serve on.", "HOST")
     port: Port = setting(
         30000, "Serving", "Port to serve on, data plane and control API alike; 0: any free one.", "PORT"
-    )
-    policy: Literal["random", "round_robin", "power_of_two"] = setting(
-        "power_of_two", "Serving", "How a worker is chosen for a request."
     )
     request_timeout_secs: Seconds = setting(1800.0, "Serving", "Longest time for a whole request.", "SECS")
     connect_timeout_secs: Seconds = setting(10.0, "Serving", "Longest time for connecting to a worker.", "SECS")
@@ -202,6 +162,20 @@ class Settings(BaseModel):
         return value
 
 
+GROUPS = (
+    "Workers",
+    "Serving",
+    "Routing",
+    "Prefill and decode",
+    "Limits",
+    "Retries",
+    "Circuit breaker",
+    "Health checks",
+    "Load",
+    "Metrics and logs",
+    "Console",
+)
+"""The groups in the order of `--help`."""
 SECRETS = frozenset(("worker_api_key",))
 """Fields whose values are never repeated."""
 

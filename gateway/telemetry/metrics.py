@@ -24,10 +24,11 @@ from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.sampler import Sampler
 from gateway.workers import facts
 from gateway.workers.checker import HealthChecker
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Event
 from gateway.workers.load import LoadMonitor
-from gateway.workers.model import LISTED_STATES, Health, State
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.model import LISTED_STATES, Circuit, Health, State
+from gateway.workers.registry import Registry
 
 UNKNOWN_MODEL = "unknown"
 SLICE = 5
@@ -85,6 +86,16 @@ class FleetMetrics:
         yield CounterMetricFamily(
             "smg_http_client_left", "Requests whose client left before the answer was complete", tally.client_left
         )
+        yield CounterMetricFamily("smg_worker_retries", "Attempts beyond the first of a request", tally.retries)
+        yield CounterMetricFamily(
+            "smg_worker_retries_exhausted", "Requests whose last attempt failed", tally.retries_exhausted
+        )
+        yield CounterMetricFamily(
+            "smg_worker_retries_refused", "Attempts that the retry budget did not allow", tally.retries_refused
+        )
+        admission = self._sources.data_plane.admission
+        yield GaugeMetricFamily("smg_admission_inflight", "Requests that hold a permit", admission.inside)
+        yield GaugeMetricFamily("smg_admission_queued", "Requests that wait for their turn", admission.queued)
         yield GaugeMetricFamily("smg_http_requests_active", "Requests in flight", self._sources.data_plane.in_flight)
         yield GaugeMetricFamily(
             "smg_http_connections_active", "Open client connections", self._sources.data_plane.connections
@@ -144,10 +155,18 @@ class FleetMetrics:
         yield from (response, ttft)
 
 
+_CIRCUIT = {Circuit.CLOSED: 0, Circuit.OPEN: 1, Circuit.HALF_OPEN: 2}
+
+
 def _facts_and_requests(entries: Sequence[Entry]) -> Iterator[Metric]:
     health = GaugeMetricFamily("smg_worker_health", "1: healthy, 0: not", labels=["worker"])
     states = GaugeMetricFamily("smg_worker_state", "1 for the state the worker is in", labels=["worker", "state"])
     cordoned = GaugeMetricFamily("smg_worker_cordoned", "1 if the worker is cordoned", labels=["worker"])
+    breaker = GaugeMetricFamily(
+        "smg_worker_cb_state", "Circuit breaker; 0: closed, 1: open, 2: half-open", labels=["worker"]
+    )
+    ejected = GaugeMetricFamily("smg_worker_ejected", "1 until a probe passes", labels=["worker"])
+    overloaded = GaugeMetricFamily("smg_worker_overloaded", "1 if its own report says so", labels=["worker"])
     active = GaugeMetricFamily("smg_worker_requests_active", "Requests in flight", labels=["worker"])
     requests = CounterMetricFamily("smg_worker_requests", "Requests dispatched", labels=["worker", "model"])
     errors = CounterMetricFamily("smg_worker_errors", "Requests that failed", labels=["worker", "error_type"])
@@ -158,12 +177,15 @@ def _facts_and_requests(entries: Sequence[Entry]) -> Iterator[Metric]:
         for state in LISTED_STATES:
             states.add_metric([url, state.value], float(worker.state is state))
         cordoned.add_metric([url], float(worker.cordoned))
+        breaker.add_metric([url], _CIRCUIT[worker.breaker.state])
+        ejected.add_metric([url], float(bool(worker.ejected)))
+        overloaded.add_metric([url], float(entry.overloaded))
         active.add_metric([url], meters.in_flight)
         requests.add_metric([url, worker.model_id or UNKNOWN_MODEL], meters.requests)
         errors.add_metric([url, "server_error"], meters.server_errors)
         errors.add_metric([url, "transport"], meters.transport_errors)
         errors.add_metric([url, "client_cancelled"], meters.cancelled)
-    yield from (health, states, cordoned, active, requests, errors)
+    yield from (health, states, cordoned, breaker, ejected, overloaded, active, requests, errors)
 
 
 def _engines(entries: Sequence[Entry]) -> Iterator[Metric]:

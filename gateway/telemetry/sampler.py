@@ -12,9 +12,10 @@ from typing import Self
 
 from gateway.tasks import Scope, supervise
 from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.workers.entry import Entry
 from gateway.workers.latency import NOTHING, Percentiles, Total, percentiles_of, summed
 from gateway.workers.model import WorkerId
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.registry import Registry
 
 PERIOD_S = 1.0
 SLICE = 20

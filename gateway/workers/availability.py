@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.workers.model import State, Worker
+from gateway.workers.model import Circuit, State, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,13 @@ AVAILABLE = Availability(True, "ready")
 
 
 def availability(worker: Worker) -> Availability:
-    """Join lifecycle and cordon. A worker draws traffic only when it is ready and not cordoned."""
+    """Join lifecycle, cordon, ejection and circuit breaker: a worker draws traffic only when all of them allow it."""
     if worker.state is not State.READY:
         return Availability(False, f"{worker.state}: {worker.reason}" if worker.reason else str(worker.state))
     if worker.cordoned:
         return Availability(False, f"cordoned: {worker.cordon_reason}" if worker.cordon_reason else "cordoned")
+    if worker.ejected:
+        return Availability(False, f"ejected until a probe passes: {worker.ejected}")
+    if worker.breaker.state is Circuit.OPEN:
+        return Availability(False, f"circuit breaker open: {worker.breaker.reason}")
     return AVAILABLE

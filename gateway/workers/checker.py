@@ -15,10 +15,11 @@ from typing import Self
 from gateway.tasks import Scope, supervise
 from gateway.workers import facts
 from gateway.workers.ask import Ask, Unreachable
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause, Event
 from gateway.workers.health import QUICK_S, ProbeResult, next_probe_in
 from gateway.workers.model import Health, Worker, WorkerId
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.registry import Registry
 
 CAUSE = Cause("health checker")
 HEAP_SLACK = 16

@@ -1,4 +1,4 @@
-"""Two deadlines in a worker's life: how long it may take to come up, and how long a drain may take.
+"""Deadlines in a worker's life: how long it may take to come up, a drain may take, and a breaker stays open.
 
 One heap and one task for all workers. Deadlines run on the monotonic clock from the moment of their fact, so
 that a wall clock that jumps neither cuts a drain nor prolongs it.
@@ -60,6 +60,9 @@ class Deadlines:
                 event.mono + max(0.0, deadline - event.at),
                 lambda: registry.drain_deadline(drained_id, deadline, CAUSE),
             )
+        elif isinstance(fact, facts.BreakerChanged) and fact.breaker.until is not None:
+            broken_id, until = fact.worker, fact.breaker.until
+            self._at(event.mono + max(0.0, until - event.at), lambda: registry.breaker_waited(broken_id, until, CAUSE))
 
     def _at(self, mono: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (mono, next(self._order), act))

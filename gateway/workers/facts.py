@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from gateway.workers.model import (
     TRANSITIONS_KEPT,
+    Breaker,
     Capabilities,
     Drain,
     Health,
@@ -81,6 +82,32 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """The circuit breaker opened, lets trial requests through, or closed."""
+
+    kind: ClassVar[str] = "worker_breaker_changed"
+    worker: WorkerId
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Ejected:
+    """Traffic could not reach the worker: it gets no more until a probe has passed."""
+
+    kind: ClassVar[str] = "worker_ejected"
+    worker: WorkerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readmitted:
+    """A probe of an ejected worker passed."""
+
+    kind: ClassVar[str] = "worker_readmitted"
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
 class Discovered:
     kind: ClassVar[str] = "worker_capabilities_discovered"
     worker: WorkerId
@@ -126,6 +153,9 @@ WorkerFact = (
     | Uncordoned
     | DrainChanged
     | Drained
+    | BreakerChanged
+    | Ejected
+    | Readmitted
     | Discovered
     | SpecPatched
     | RegistrationRestarted
@@ -181,7 +211,7 @@ def _changed(worker: Worker, fact: WorkerFact, event: Event) -> Worker | None:
         case StateChanged(old=old, new=new, reason=reason):
             move = Transition(old, new, event.at, reason, event.cause.actor)
             kept = (*worker.transitions, move)[-TRANSITIONS_KEPT:]
-            return replace(worker, state=new, since=event.at, reason=reason, transitions=kept)
+            return replace(worker, state=new, since=event.at, reason=reason, transitions=kept, ejected="")
         case HealthChanged(new=health):
             return replace(worker, health=health)
         case Cordoned(reason=reason):
@@ -192,6 +222,12 @@ def _changed(worker: Worker, fact: WorkerFact, event: Event) -> Worker | None:
             return replace(worker, drain=drain)
         case Drained():
             return replace(worker, drain=worker.drain and replace(worker.drain, drained=True))
+        case BreakerChanged(breaker=breaker):
+            return replace(worker, breaker=breaker)
+        case Ejected(reason=reason):
+            return replace(worker, ejected=reason)
+        case Readmitted():
+            return replace(worker, ejected="")
         case Discovered(capabilities=capabilities):
             return replace(worker, capabilities=capabilities, discovered=True)
         case SpecPatched(spec=spec):
@@ -205,6 +241,8 @@ def _changed(worker: Worker, fact: WorkerFact, event: Event) -> Worker | None:
                 capabilities=Capabilities(),
                 discovered=False,
                 drain=None,
+                breaker=Breaker(),
+                ejected="",
             )
         case Registered():
             raise ValueError(f"worker {worker.id} is registered twice")

@@ -109,8 +109,7 @@ class LoadMonitor:
 
     def _end(self, worker_id: WorkerId) -> None:
         self._polled.pop(worker_id, None)
-        if (entry := self._registry.entries.get(worker_id)) is not None:
-            entry.load = None
+        self._registry.forget_load(worker_id)
 
     def _set_due(self, worker_id: WorkerId, polled: _Polled, due: float) -> None:
         polled.due = due

@@ -45,6 +45,7 @@ class WorkerMeters:
 
     __slots__ = (
         "cancelled",
+        "heard",
         "in_flight",
         "last_error",
         "last_error_at",
@@ -59,6 +60,8 @@ class WorkerMeters:
 
     def __init__(self) -> None:
         self.in_flight = 0
+        self.heard = 0.0
+        """Monotonic time of the last byte that came from it, or of the first request after a pause."""
         self.requests = 0
         """Dispatched so far, retries included."""
         self.ok = 0

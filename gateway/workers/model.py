@@ -65,6 +65,14 @@ class Intent(StrEnum):
     REMOVE = "remove"
 
 
+class Circuit(StrEnum):
+    """The state of a worker's circuit breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
 class Role(StrEnum):
     REGULAR = "regular"
     PREFILL = "prefill"
@@ -147,6 +155,8 @@ class WorkerSpec:
     cost: float = 1.0
     api_key: Secret | None = None
     bootstrap_port: int | None = None
+    max_in_flight: int | None = None
+    """Requests it takes at once; None: as many as come."""
     health: HealthOverride = HealthOverride()
     load_interval_s: float | None = None
     source: Source = Source.API
@@ -188,6 +198,16 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """A worker's circuit breaker. `since` and `until` are wall-clock seconds; `until` only while it is open."""
+
+    state: Circuit = Circuit.CLOSED
+    reason: str = ""
+    since: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     old: State | None
     new: State
@@ -215,6 +235,9 @@ class Worker:
     cordoned: bool = False
     cordon_reason: str = ""
     drain: Drain | None = None
+    breaker: Breaker = Breaker()
+    ejected: str = ""
+    """Why traffic could not reach it, until a probe says how it is; empty: not ejected."""
     capabilities: Capabilities = Capabilities()
     discovered: bool = False
     """Capability discovery has ended for this revision, with or without a finding."""

@@ -7,101 +7,41 @@ Validation and authorisation of commands are `gateway.operations`'; timers and s
 """
 
 import logging
-from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import copysign
 from random import Random
 
 from gateway.errors import Conflict, WorkerExists, WorkerNotFound
 from gateway.events import Journal
 from gateway.workers import facts, health, lifecycle
 from gateway.workers.availability import availability
+from gateway.workers.breaker import BreakerSettings, FailureWindow, Trials
+from gateway.workers.entry import Entry, HealthStatus, Probe
 from gateway.workers.facts import Cause, Event, WorkerFact
 from gateway.workers.health import HealthCounter, ProbeResult
 from gateway.workers.identity import new_worker_id
 from gateway.workers.lifecycle import Trigger
-from gateway.workers.meters import EngineLoad, WorkerMeters
+from gateway.workers.meters import EngineLoad
 from gateway.workers.model import (
+    Breaker,
     Capabilities,
+    Circuit,
     Drain,
     Health,
     HealthSettings,
     Intent,
+    Role,
     State,
     Worker,
     WorkerId,
     WorkerSpec,
 )
+from gateway.workers.overload import OverloadSettings
 
 logger = logging.getLogger(__name__)
 
-PROBES_KEPT = 60
 _UNNAMED = "\0"
 """Key of the workers for models that nobody names; no model is called so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One past probe, for the strip in the console. `at` is wall-clock seconds."""
-
-    at: float
-    ok: bool
-    latency_s: float
-
-
-class ProbeStrip:
-    """The last probes, in 12 bytes each: as objects they would be a third of what an idle worker costs."""
-
-    __slots__ = ("_at", "_signed")
-
-    def __init__(self) -> None:
-        self._at = array("d")
-        self._signed = array("f")
-        """Latency in seconds, negative for a bad probe."""
-
-    def append(self, probe: Probe) -> None:
-        """Keep one more; the oldest goes."""
-        self._at.append(probe.at)
-        self._signed.append(probe.latency_s if probe.ok else -probe.latency_s)
-        del self._at[:-PROBES_KEPT], self._signed[:-PROBES_KEPT]
-
-    def __len__(self) -> int:
-        return len(self._at)
-
-    def __iter__(self) -> Iterator[Probe]:
-        for at, signed in zip(self._at, self._signed, strict=True):
-            yield Probe(at, copysign(1.0, signed) > 0, abs(signed))
-
-
-class HealthStatus:
-    """What the probes of one worker showed lately; numbers and texts, not facts."""
-
-    __slots__ = ("counter", "last_change", "last_check", "last_error", "latency_ms", "recent")
-
-    def __init__(self) -> None:
-        self.counter = HealthCounter()
-        self.last_check: float | None = None
-        self.last_change: float | None = None
-        self.last_error = ""
-        """Of the last failed probe; kept after recovery, so that one can still ask what it was."""
-        self.latency_ms: float | None = None
-        self.recent = ProbeStrip()
-
-
-class Entry:
-    """A listed worker: its facts now, and its numbers. Facts are replaced, the entry stays the same object."""
-
-    __slots__ = ("health", "load", "meters", "worker")
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.meters = WorkerMeters()
-        self.health = HealthStatus()
-        self.load: EngineLoad | None = None
-
-    def __repr__(self) -> str:
-        return f"<Entry {self.worker!r} · {self.meters.in_flight} in flight>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +65,24 @@ class Registry:
         mono: Callable[[], float],
         rng: Random,
         health_settings: HealthSettings | None = None,
+        breaker_settings: BreakerSettings | None = None,
+        overload: OverloadSettings | None = None,
         journal: Journal | None = None,
     ) -> None:
         self._wall = wall
         self._mono = mono
         self._rng = rng
         self._defaults = health_settings or HealthSettings()
+        self.breaker_settings = breaker_settings or BreakerSettings()
+        self._overload = overload or OverloadSettings()
         self.journal = journal or Journal(wall, mono)
         self.entries: dict[WorkerId, Entry] = {}
         self._by_url: dict[str, Entry] = {}
         self._named = 0
         self._watchers: list[Watcher] = []
-        self._routable: dict[str | None, tuple[Entry, ...]] = {}
+        self._routable: dict[tuple[str | None, Role], tuple[Entry, ...]] = {}
+        self.version = 0
+        """Counts up whenever `routable` may answer differently than before."""
         self._models: frozenset[str] | None = None
         """Every model that a listed worker names; None: not gathered since the last fact."""
         self.stale_observations = 0
@@ -173,32 +119,33 @@ class Registry:
         """The probe settings that hold for this worker."""
         return self._defaults.with_override(worker.spec.health)
 
-    def routable(self, model: str | None) -> tuple[Entry, ...]:
-        """Workers that may get a request for this model now (None: for any model).
+    def routable(self, model: str | None, role: Role = Role.REGULAR) -> tuple[Entry, ...]:
+        """Workers of this role that may get a request for this model now (None: for any model).
 
-        Those that name the model; where none is listed that does, those that name no model at all.
+        Those that name the model; where none is listed that does, those that name no model at all. The same
+        tuple object until `version` changes.
         """
-        found = self._routable.get(model)
+        key = (self.key_of(model), role)
+        found = self._routable.get(key)
         if found is None:
-            named = model is None or model in self._named_models()
-            if not named:  # clients may make up endlessly many names: they all share one place
-                found = self._routable.get(_UNNAMED)
-            if found is None:
-                found = tuple(e for e in self.serving(model) if availability(e.worker).routable)
-                self._routable[model if named else _UNNAMED] = found
+            available = tuple(e for e in self.serving(model, role) if availability(e.worker).routable)
+            found = self._routable[key] = tuple(e for e in available if not e.overloaded) or available
         return found
 
-    def _named_models(self) -> frozenset[str]:
+    def key_of(self, model: str | None) -> str | None:
+        """The model itself if a worker names it, None for any, and one name for all models that nobody names:
+        clients may make up endlessly many."""
         if self._models is None:
             self._models = frozenset(name for e in self.entries.values() for name in e.worker.models)
-        return self._models
+        return model if model is None or model in self._models else _UNNAMED
 
-    def serving(self, model: str | None) -> list[Entry]:
-        """Listed workers that serve the model, routable or not."""
+    def serving(self, model: str | None, role: Role | None = None) -> list[Entry]:
+        """Listed workers that serve the model, routable or not; of one role, or of all."""
+        listed = [e for e in self.entries.values() if role is None or e.worker.spec.role is role]
         if model is None:
-            return list(self.entries.values())
-        named = [e for e in self.entries.values() if model in e.worker.models]
-        return named or [e for e in self.entries.values() if not e.worker.models]
+            return listed
+        named = [e for e in listed if model in e.worker.models]
+        return named or [e for e in listed if not e.worker.models]
 
     def watch(self, watcher: Watcher) -> None:
         """Call `watcher` with each event right after it came true. For parts of the gateway that live as long
@@ -211,8 +158,8 @@ class Registry:
         event = self.journal.append(fact, cause)
         entry = self.entries.get(fact.worker)
         worker = facts.fold(entry.worker if entry else None, event)
-        self._routable.clear()
         self._models = None
+        self._view_changed()
         if entry is None:
             if worker is not None:
                 self._enlist(Entry(worker))
@@ -222,9 +169,19 @@ class Registry:
             del self._by_url[entry.worker.url]
         else:
             entry.worker = worker
+            if isinstance(fact, facts.BreakerChanged | facts.RegistrationRestarted):
+                half = worker.breaker.state is Circuit.HALF_OPEN
+                entry.trials = Trials(self.breaker_settings) if half else None
+                entry.failures = None
+            entry.limited = worker.spec.max_in_flight is not None or entry.trials is not None
         self._tell(event)
 
+    def _view_changed(self) -> None:
+        self._routable.clear()
+        self.version += 1
+
     def _enlist(self, entry: Entry) -> None:
+        entry.limited = entry.worker.spec.max_in_flight is not None
         self.entries[entry.worker.id] = entry
         self._by_url[entry.worker.url] = entry
 
@@ -246,6 +203,8 @@ class Registry:
         if new is worker.state:
             return False
         self._write(facts.StateChanged(worker.id, worker.state, new, reason, forced), cause)
+        if new is State.READY and entry.worker.breaker.state is Circuit.OPEN:
+            self._set_breaker(entry, Circuit.HALF_OPEN, "its probes pass again", cause)
         return True
 
     def _settle(self, entry: Entry, reason: str, cause: Cause) -> None:
@@ -278,6 +237,8 @@ class Registry:
         if self.health_settings(entry.worker).disabled:
             # once probes are enabled again, they need a full streak to say otherwise
             entry.health.counter = HealthCounter(verdict=Health.HEALTHY)
+            if entry.worker.ejected:  # no probe will come to readmit it
+                self._write(facts.Readmitted(entry.worker.id), cause)
             self._verdict(entry, Health.HEALTHY, "health checks are disabled", cause)
 
     def restart(self, entry: Entry, spec: WorkerSpec, reason: str, cause: Cause) -> None:
@@ -290,7 +251,7 @@ class Registry:
         worker = entry.worker
         entry.meters.on_idle = None
         entry.health = HealthStatus()
-        entry.load = None
+        self._set_load(entry, None)
         self._write(facts.RegistrationRestarted(worker.id, spec, worker.revision + 1, reason), cause)
         if worker.state is not State.REGISTERING:
             self._write(facts.StateChanged(worker.id, worker.state, State.REGISTERING, reason), cause)
@@ -385,6 +346,8 @@ class Registry:
         status.recent.append(Probe(now, result.ok, result.latency_s))
         if not result.ok:
             status.last_error = result.error
+        elif entry.worker.ejected:
+            self._write(facts.Readmitted(worker_id), cause)
         reason = _verdict_text(status.counter, result)
         self._verdict(entry, status.counter.verdict, reason, cause)
         if entry.worker.state is State.UNHEALTHY and health.exhausted(status.counter, settings):
@@ -397,16 +360,70 @@ class Registry:
             self._write(facts.HealthChanged(worker.id, worker.health, verdict, reason), cause)
         self._settle(entry, reason, cause)
 
-    def observe_traffic_failure(self, worker_id: WorkerId, revision: int, why: str) -> bool:
-        """Real traffic could not reach the worker: the next failed probe is enough. True: probe it now."""
-        entry = self.entries.get(worker_id)
-        if entry is None or entry.worker.revision != revision:
+    def observe_traffic_failure(self, entry: Entry, revision: int, why: str, cause: Cause, *, gone: bool) -> bool:
+        """Real traffic could not reach the worker: the next failed probe is enough. True: probe it now.
+
+        `gone`: it could not even be connected to. Then it gets no requests until a probe has passed.
+        """
+        worker = entry.worker
+        if self.entries.get(worker.id) is not entry or worker.revision != revision:
             return False
         entry.meters.failed(why, self._wall())
-        if self.health_settings(entry.worker).disabled:
+        if self.health_settings(worker).disabled:
             return False
         entry.health.counter = health.suspected(entry.health.counter)
+        if gone and worker.state is State.READY and not worker.ejected:
+            self._write(facts.Ejected(worker.id, why), cause)
         return True
+
+    def observe_silence(self, entry: Entry) -> None:
+        """Requests are in flight and nothing comes from the worker: the next failed probe is enough."""
+        if not self.health_settings(entry.worker).disabled:
+            entry.health.counter = health.suspected(entry.health.counter)
+
+    # --- the circuit breaker ---
+
+    def observe_failed_request(self, entry: Entry, trial: Trials | None, why: str, cause: Cause) -> None:
+        """A request failed at this worker. `trial` is what the entry had when it was sent there."""
+        settings, state = self.breaker_settings, entry.worker.breaker.state
+        if settings.disabled or self.entries.get(entry.worker.id) is not entry:
+            return
+        if state is Circuit.HALF_OPEN and trial is not None and trial is entry.trials:
+            self._set_breaker(entry, Circuit.OPEN, f"a trial request failed: {why}", cause)
+        elif state is Circuit.CLOSED:
+            if entry.failures is None:
+                entry.failures = FailureWindow(settings)
+            reason = entry.failures.failed(self._mono(), entry.meters.ok)
+            if reason:
+                self._set_breaker(entry, Circuit.OPEN, f"{reason}; the last: {why}", cause)
+
+    def observe_trial_passed(self, entry: Entry, trial: Trials, cause: Cause) -> None:
+        """A trial request of a half-open breaker succeeded."""
+        trial.passed += 1
+        current = trial is entry.trials and self.entries.get(entry.worker.id) is entry
+        if current and trial.passed >= self.breaker_settings.success_threshold:
+            self._set_breaker(entry, Circuit.CLOSED, f"{trial.passed} trial requests succeeded", cause)
+
+    def breaker_waited(self, worker_id: WorkerId, until: float, cause: Cause) -> None:
+        """The time of an open breaker is up. Ignored unless it is still open until then."""
+        entry = self.entries.get(worker_id)
+        if entry is not None and entry.worker.breaker.until == until:
+            self._set_breaker(entry, Circuit.HALF_OPEN, f"open for {self.breaker_settings.open_s:g} s", cause)
+
+    def reset_breaker(self, entry: Entry, cause: Cause) -> bool:
+        """Close it and forget the failures; True if it was not closed."""
+        entry.failures = None
+        if entry.worker.breaker.state is Circuit.CLOSED:
+            return False
+        self._set_breaker(entry, Circuit.CLOSED, f"reset by {cause.actor}", cause)
+        return True
+
+    def _set_breaker(self, entry: Entry, state: Circuit, reason: str, cause: Cause) -> None:
+        now = self._wall()
+        until = now + self.breaker_settings.open_s if state is Circuit.OPEN else None
+        self._write(facts.BreakerChanged(entry.worker.id, Breaker(state, reason, now, until)), cause)
+
+    # --- other observations ---
 
     def observe_capabilities(self, worker_id: WorkerId, revision: int, found: Capabilities, cause: Cause) -> None:
         """Capability discovery ended, with or without a finding."""
@@ -421,7 +438,20 @@ class Registry:
         """The engine's own load report; None: it has none, or did not answer."""
         entry = self._current(worker_id, revision)
         if entry is not None:
-            entry.load = load
+            self._set_load(entry, load)
+
+    def forget_load(self, worker_id: WorkerId) -> None:
+        """The worker is no longer polled: an old report is worse than none."""
+        entry = self.entries.get(worker_id)
+        if entry is not None:
+            self._set_load(entry, None)
+
+    def _set_load(self, entry: Entry, load: EngineLoad | None) -> None:
+        entry.load = load
+        overloaded = self._overload.veto(load)
+        if overloaded is not entry.overloaded:
+            entry.overloaded = overloaded
+            self._view_changed()
 
     def registration_timeout(self, worker_id: WorkerId, revision: int, after_s: float, cause: Cause) -> None:
         """The start-up timeout passed. Ignored unless that registration still waits."""

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from gateway.events import Event
 from gateway.workers import facts
-from gateway.workers.model import Health, State, WorkerId
+from gateway.workers.model import Circuit, Health, State, WorkerId
 from smg_console.present.runs import Line, Run, cut, spread
 from smg_console.present.states import GLYPHS, host_of
 
@@ -62,6 +62,13 @@ def event_line(event: Event, names: Mapping[WorkerId, str], width: int) -> Line:
     return spread(runs, [(f" {event.cause.actor} ", "muted")], width)
 
 
+_BREAKER = {
+    Circuit.CLOSED: ("✓", "ready"),
+    Circuit.OPEN: ("✗", "unhealthy"),
+    Circuit.HALF_OPEN: ("◑", "warning"),
+}
+
+
 def described(event: Event) -> tuple[str, str, str, str]:
     """Glyph, what happened, why, and the style name of an event."""
     fact = event.fact
@@ -80,6 +87,13 @@ def described(event: Event) -> tuple[str, str, str, str]:
             return "⊘", "cordoned", reason, "warning"
         case facts.Uncordoned():
             return "✓", "cordon lifted", "", "ready"
+        case facts.BreakerChanged(breaker=breaker):
+            mark, style = _BREAKER[breaker.state]
+            return mark, f"breaker {breaker.state.value.replace('_', '-')}", breaker.reason, style
+        case facts.Ejected(reason=reason):
+            return "✗", "ejected", f"{reason}; a probe decides", "unhealthy"
+        case facts.Readmitted():
+            return "✓", "readmitted", "a probe passed", "ready"
         case facts.DrainChanged(drain=None):
             return "↻", "drain called off", "", "ready"
         case facts.DrainChanged(drain=drain):

@@ -8,12 +8,13 @@ from random import Random
 from gateway.operations import Operations
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.health import ProbeResult
 from gateway.workers.latency import Percentiles
 from gateway.workers.meters import EngineLoad
 from gateway.workers.model import Capabilities, Engine, Intent, ModelCard, WorkerId, WorkerSpec
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.registry import Registry
 from smg_console.local import LocalPlane
 from smg_console.plane import GatewayRow
 

@@ -8,10 +8,10 @@ from random import Random
 
 from gateway.operations import StartDrain
 from gateway.telemetry.sampler import Sampler
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.meters import EngineLoad, Outcome
 from gateway.workers.model import Capabilities, Engine, WorkerSpec
-from gateway.workers.registry import Entry
 from smg_console.local import LocalPlane
 from tests.console.fleet import DISCOVERY, PROBES, Fleet
 

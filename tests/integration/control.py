@@ -12,10 +12,11 @@ from gateway.events import Journal
 from gateway.operations import Operations
 from gateway.telemetry.samples import WorkerSample
 from gateway.workers.ask import Answer, Unreachable
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.health import ProbeResult
 from gateway.workers.model import Capabilities, Engine, Worker, WorkerId
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.registry import Registry
 
 TEST = Cause("test")
 

@@ -10,9 +10,10 @@ from typing import cast
 
 from gateway.proxy.control import ControlDoor
 from gateway.proxy.server import DataPlane, ProxySettings
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.model import Capabilities, HealthOverride, ModelCard, Secret, WorkerId, WorkerSpec
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.registry import Registry
 
 TEST = Cause("test")
 SOON_S = 5.0

@@ -104,6 +104,7 @@ CALLS: list[tuple[str, str, int, object]] = [
     ("POST", "/workers/{id}/resume", 200, None),
     ("POST", "/workers/{id}/probe", 200, None),
     ("POST", "/workers/{id}/retry", 409, None),
+    ("POST", "/workers/{id}/reset_breaker", 200, None),
     ("GET", "/journal", 200, None),
     ("GET", "/readiness", 200, None),
     ("GET", "/v1/models", 200, None),

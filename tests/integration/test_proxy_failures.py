@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from gateway.proxy.retry import RetrySettings
 from gateway.proxy.server import ProxySettings
 from gateway.workers.facts import Cause
 from gateway.workers.model import Intent
@@ -148,7 +149,7 @@ async def test_a_stream_that_breaks_within_an_event_closes_that_event_first() ->
     "head",
     [
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabcde",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nabcde",
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100\r\n\r\ndata: ",
     ],
 )
@@ -281,7 +282,7 @@ async def test_a_request_that_takes_too_long_gets_504_and_the_worker_is_let_go()
 
 
 async def test_a_worker_that_cannot_be_connected_to_in_time_gives_504() -> None:
-    settings = ProxySettings(connect_timeout_s=0.1)
+    settings = ProxySettings(connect_timeout_s=0.1, retry=RetrySettings(attempts=1))
     async with world(workers=0, settings=settings) as w:
         entry = add_ready(w.registry, "http://192.0.2.1:9", "m")  # TEST-NET: goes nowhere
         w.entries.append(entry)

@@ -100,10 +100,11 @@ async def test_each_chunk_of_a_stream_arrives_before_the_next_is_sent() -> None:
         worker = await w.workers[0].accept()
         await worker.message()
         worker.send(STREAM_HEAD)
-        assert (await client.message(head_only=True)).fields[b"transfer-encoding"] == b"chunked"
         for n in range(20):
             event = b"data: %d\n\n" % n
             worker.send(chunk(event))
+            if not n:  # until then another worker could have taken over
+                assert (await client.message(head_only=True)).fields[b"transfer-encoding"] == b"chunked"
             assert await client.chunk() == event
         assert w.books()[0] == 1
         worker.send(b"0\r\n\r\n")
@@ -136,7 +137,7 @@ async def test_half_a_chunk_is_passed_on_without_waiting_for_the_rest() -> None:
         (b"HTTP/1.1 304 Not Modified\r\n\r\n", 304, b""),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
         (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
-        (b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 2\r\n\r\nno", 429, b"no"),
+        (b"HTTP/1.1 418 Teapot\r\nRetry-After: 3\r\nContent-Length: 2\r\n\r\nno", 418, b"no"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n0\r\nTrailer: t\r\n\r\n", 200, b"ok"),
     ],
 )

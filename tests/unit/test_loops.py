@@ -163,7 +163,7 @@ async def test_a_failed_request_and_the_probe_it_brings_make_a_worker_unhealthy_
         await asyncio.sleep(5)
         assert entry.worker.state is State.READY
         loops.script.replies["/health"] = "connection refused"
-        if loops.registry.observe_traffic_failure(entry.worker.id, 1, "connection refused"):
+        if loops.registry.observe_traffic_failure(entry, 1, "connection refused", TEST, gone=False):
             checker.probe_now(entry.worker.id)
         await asyncio.sleep(0.1)
         assert entry.worker.state is State.UNHEALTHY

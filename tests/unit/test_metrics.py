@@ -26,7 +26,9 @@ def sources(world: World) -> MetricSources:
     tally.refusal("no_workers")
     sample = WorkerSample(response=Percentiles(0.1, 0.2, 0.3, 5))
     parts: dict[str, Any] = {
-        "data_plane": SimpleNamespace(tally=tally, in_flight=2, connections=3),
+        "data_plane": SimpleNamespace(
+            tally=tally, in_flight=2, connections=3, admission=SimpleNamespace(inside=2, queued=1)
+        ),
         "sampler": SimpleNamespace(sample=lambda _: sample),
         "lateness": SimpleNamespace(worst_s=0.004),
         "checker": SimpleNamespace(probes_ok=7, probes_failed=1),

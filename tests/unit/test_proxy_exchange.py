@@ -1,150 +1,16 @@
 """An exchange between a fake client and a fake worker: who is told what, and the accounts, in every order."""
 
-import json
-from collections.abc import Callable, Sequence
-from math import inf
-from random import Random
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy.exchange import Exchange
-from gateway.proxy.messages import Headers, Request
-from gateway.proxy.pool import Dial
+from gateway.proxy.retry import RetrySettings
 from gateway.proxy.settings import ProxySettings
-from gateway.proxy.traffic import Traffic
-from gateway.proxy.upstream import Sink, Upstream, UpstreamError
-from gateway.routing.policies import make_policy
-from gateway.workers.facts import Cause
-from gateway.workers.health import ProbeResult
-from gateway.workers.model import Capabilities, HealthOverride, ModelCard, WorkerId, WorkerSpec
-from gateway.workers.registry import Registry
-
-TEST = Cause("test")
-JSON: Headers = [(b"content-type", b"application/json")]
-EVENTS: Headers = [(b"content-type", b"text/event-stream")]
-
-
-class FakeClient:
-    def __init__(self) -> None:
-        self.got = b""
-        self.writes = 0
-        self.ended: list[str] = []
-        self.deadline = inf
-
-    def writelines(self, pieces: Sequence[bytes]) -> None:
-        assert not self.ended
-        self.got += b"".join(pieces)
-        self.writes += 1
-
-    def done(self, *, keep: bool) -> None:
-        self.ended.append("kept" if keep else "closed")
-
-    def cut(self, *, reset: bool) -> None:
-        self.ended.append("reset" if reset else "cut")
-
-    def set_deadline(self, at: float) -> None:
-        self.deadline = at
-
-    def hold_upload(self, hold: bool) -> None:
-        raise AssertionError("the body was complete")
-
-    @property
-    def status(self) -> int:
-        return int(self.got.split(b" ")[1])
-
-    @property
-    def code(self) -> str:
-        return str(json.loads(self.got.partition(b"\r\n\r\n")[2])["error"]["code"])
-
-
-class FakeUpstream:
-    def __init__(self, *, reused: bool) -> None:
-        self.reused = reused
-        self.answered = False
-        self.sink: Sink | None = None
-        self.sent = b""
-        self.abandoned = False
-        self.paused = False
-
-    def send(self, method: bytes, pieces: Sequence[bytes], sink: Sink, *, more: bool = False) -> None:
-        self.sent, self.sink = b"".join(pieces), sink
-
-    def abandon(self) -> None:
-        self.abandoned, self.sink = True, None
-
-    def pause(self) -> None:
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
-
-
-class FakePlace:
-    """A worker's connections: idle ones as told; dials are answered by the test."""
-
-    authority = b"worker:1"
-
-    def __init__(self) -> None:
-        self.idle: list[FakeUpstream] = []
-        self.dials: list[tuple[Callable[[Upstream], None], Callable[[UpstreamError], None]]] = []
-        self.cancelled = 0
-
-    def take(self) -> Upstream | None:
-        return cast("Upstream", self.idle.pop()) if self.idle else None
-
-    def dial(self, opened: Callable[[Upstream], None], failed: Callable[[UpstreamError], None]) -> Dial:
-        self.dials.append((opened, failed))
-        return self
-
-    def cancel(self) -> object:
-        self.cancelled += 1
-        return None
-
-    def open(self) -> FakeUpstream:
-        upstream = FakeUpstream(reused=False)
-        self.dials.pop(0)[0](cast("Upstream", upstream))
-        return upstream
-
-
-class Scene:
-    """One worker, one client, a clock that stands still unless moved."""
-
-    def __init__(self, *, body: bytes = b'{"model":"m"}', http10: bool = False, keep_alive: bool = True) -> None:
-        self.now = 100.0
-        self.registry = Registry(wall=lambda: self.now, mono=lambda: self.now, rng=Random(1))
-        spec = WorkerSpec("http://worker:1", (ModelCard("m"),), health=HealthOverride(success_threshold=1))
-        self.entry = self.registry.register(spec, TEST)
-        self.registry.observe_probe(self.entry.worker.id, 1, ProbeResult(True, 0.1), TEST)
-        self.registry.observe_capabilities(self.entry.worker.id, 1, Capabilities(), TEST)
-        self.place = FakePlace()
-        self.probed: list[WorkerId] = []
-        self.traffic = Traffic(
-            self.registry,
-            make_policy("round_robin", Random(1)),
-            lambda worker: self.place,
-            ProxySettings(),
-            lambda: self.now,
-            Random(1),
-            self.probed.append,
-        )
-        self.client = FakeClient()
-        route = b"/v1/chat/completions"
-        request = Request(b"POST", route, route, [], {}, keep_alive, http10, len(body), b"id-1", body, complete=True)
-        self.exchange = Exchange(self.traffic, self.client, request)
-
-    def begun(self) -> FakeUpstream:
-        """Dispatched over a new connection."""
-        self.exchange.begin()
-        return self.place.open()
-
-    @property
-    def books(self) -> dict[str, int]:
-        m = self.entry.meters
-        books = {"ok": m.ok, "server": m.server_errors, "transport": m.transport_errors, "cancelled": m.cancelled}
-        return {"in_flight": m.in_flight, "requests": m.requests, **{k: v for k, v in books.items() if v}}
+from gateway.proxy.upstream import Upstream, UpstreamError
+from tests.unit.proxy_scene import EVENTS, JSON, FakeUpstream, Scene
 
 
 def test_time_to_the_first_byte_is_measured_for_streams_only() -> None:
@@ -186,7 +52,7 @@ def test_what_one_read_brought_leaves_in_one_write_and_one_chunk() -> None:
     ("status", "outcome"), [(200, "ok"), (404, "ok"), (429, "ok"), (500, "server"), (503, "server")]
 )
 def test_a_complete_answer_counts_by_its_status(status: int, outcome: str) -> None:
-    scene = Scene()
+    scene = Scene(settings=ProxySettings(retry=RetrySettings(attempts=1)))
     scene.begun()
     scene.exchange.on_head(status, b"X", JSON, 0)
     scene.exchange.on_end()
@@ -279,6 +145,10 @@ def test_a_body_is_let_go_once_the_answer_began() -> None:
     scene = Scene()
     scene.begun()
     scene.exchange.on_head(200, b"OK", EVENTS, None)
+    scene.exchange.on_flush()
+    assert scene.exchange.request.body, "nothing has gone out: another worker may get it yet"
+    scene.exchange.on_body(b"data: 1\n\n")
+    scene.exchange.on_flush()
     assert scene.exchange.request.body == b""
 
 
@@ -290,66 +160,76 @@ def test_an_error_that_is_the_clients_does_not_touch_the_workers_books() -> None
     assert scene.traffic.in_flight == 0
 
 
-steps = st.lists(
-    st.sampled_from(
-        ["open", "refuse", "head", "stream", "body", "flush", "end", "error", "left", "overdue", "stop", "slow", "fast"]
-    ),
-    max_size=14,
-)
+WORKERS_DO = ("open", "refuse", "head", "stream", "busy", "body", "flush", "end", "error", "silent")
+CLIENTS_AND_CLOCKS_DO = ("left", "overdue", "stop", "slow", "fast", "tick", "tick", "later")
+steps = st.lists(st.sampled_from(WORKERS_DO + CLIENTS_AND_CLOCKS_DO), max_size=25)
 
 
-@given(steps, st.booleans(), st.booleans())
-def test_whatever_happens_in_whatever_order_each_request_is_accounted_for_once(
-    story: list[str], reused: bool, http10: bool
+@settings(max_examples=300)
+@given(steps, st.integers(1, 3), st.booleans(), st.booleans())
+def test_whatever_happens_in_whatever_order_each_attempt_is_accounted_for_once(
+    story: list[str], workers: int, reused: bool, http10: bool
 ) -> None:
-    scene = Scene(http10=http10)
+    scene = Scene(workers=workers, http10=http10)
     if reused:
         scene.place.idle.append(FakeUpstream(reused=True))
-    exchange, place, client = scene.exchange, scene.place, scene.client
+    exchange, client = scene.exchange, scene.client
     exchange.begin()
-    headed = left = False
-
-    def connected() -> bool:
-        return exchange._upstream is not None
+    headed: Upstream | None = None
+    left = False
 
     def do(step: str) -> None:
         nonlocal headed, left
+        upstream = exchange._upstream
+        dialling = [place for place in scene.places.values() if place.dials]
         acts: dict[str, Callable[[], Any]] = {
             "left": exchange.client_left,
             "overdue": exchange.overdue,
             "stop": exchange.shut_down,
             "slow": lambda: exchange.client_slow(True),
             "fast": lambda: exchange.client_slow(False),
+            "silent": lambda: exchange.worker_silent(scene.entry.worker.id),
         }
         if step in ("open", "refuse"):
-            if place.dials and not exchange.over:
-                place.open() if step == "open" else place.dials.pop(0)[1](UpstreamError("connection refused"))
+            if dialling and not exchange.over:
+                getattr(dialling[0], step)()
+        elif step == "tick":
+            if any(not timer.cancelled for timer in scene.timers):
+                scene.tick()
+        elif step == "later":
+            scene.now += 1000
         elif step in acts:
             if not (left or client.ended):
                 left = step == "left"
                 acts[step]()
-        elif connected():
-            cast("FakeUpstream", exchange._upstream).answered = True
-            if step in ("head", "stream") and not headed:
-                headed = True
-                exchange.on_head(200, b"OK", EVENTS if step == "stream" else JSON, None)
-            elif headed and step == "body":
+        elif upstream is not None:
+            cast("FakeUpstream", upstream).answered = True
+            if step in ("head", "stream", "busy") and headed is not upstream:
+                headed = upstream
+                status, kind = (503 if step == "busy" else 200), (EVENTS if step == "stream" else JSON)
+                exchange.on_head(status, b"", kind, None)
+            elif headed is upstream and step == "body":
                 exchange.on_body(b"data: 1\n\n")
-            elif headed and step == "flush":
+            elif headed is upstream and step == "flush":
                 exchange.on_flush()
-            elif headed and step == "end":
+            elif headed is upstream and step == "end":
                 exchange.on_end()
             elif step == "error":
                 exchange.on_error(UpstreamError("connection reset"))
 
     for step in story:
         do(step)
-    meters = scene.entry.meters
+        scene.client.heads_are_sound()
+    meters = [entry.meters for entry in scene.entries]
     over = bool(client.ended) or left
-    ended = meters.ok + meters.server_errors + meters.transport_errors + meters.cancelled
-    assert (meters.in_flight, ended) == ((0, 1) if over else (1, 0))
-    assert meters.requests == 1
-    assert scene.traffic.in_flight == meters.in_flight
+    ended = sum(m.ok + m.server_errors + m.transport_errors + m.cancelled for m in meters)
+    flying = sum(m.in_flight for m in meters)
+    assert sum(m.requests for m in meters) == ended + flying <= 5
+    assert flying <= (0 if over else 1)
+    assert scene.traffic.in_flight == (0 if over else 1)
     assert len(client.ended) == (1 if over and not left else 0)
     tally = scene.traffic.tally
     assert tally.requests + tally.client_left == (1 if over else 0)
+    if over:
+        assert not any(place.dials for place in scene.places.values())
+        assert all(timer.cancelled for timer in scene.timers)

@@ -37,7 +37,8 @@ CHAT, AUDIO, GENERATE = b"/v1/chat/completions", b"/v1/audio/transcriptions", b"
     ],
 )
 def test_hints_are_read_from_json(body: bytes, expected: Hints) -> None:
-    assert hints_of(GENERATE, b"application/json", body) == expected
+    found = hints_of(GENERATE, b"application/json", body)
+    assert (found.model, found.stream) == (expected.model, expected.stream)
 
 
 @pytest.mark.parametrize(

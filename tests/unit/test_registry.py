@@ -33,7 +33,7 @@ def test_a_late_probe_does_not_touch_the_replacement() -> None:
         world.probe(entry, False, revision=1)
     world.discover(entry, "old", revision=1)
     world.registry.observe_load(entry.worker.id, 1, EngineLoad(0.0, waiting=7))
-    assert world.registry.observe_traffic_failure(entry.worker.id, 1, "late") is False
+    assert world.registry.observe_traffic_failure(entry, 1, "late", TEST, gone=False) is False
     assert entry.health.counter.fail_run == 0
     assert entry.worker.capabilities.model_id is None
     assert entry.load is None
@@ -43,7 +43,7 @@ def test_a_late_probe_does_not_touch_the_replacement() -> None:
 def test_a_failed_request_and_one_failed_probe_are_enough_to_be_unhealthy() -> None:
     world = World()
     entry = world.ready()
-    assert world.registry.observe_traffic_failure(entry.worker.id, 1, "connection refused") is True
+    assert world.registry.observe_traffic_failure(entry, 1, "connection refused", TEST, gone=False) is True
     assert entry.worker.state is State.READY
     world.probe(entry, False)
     assert entry.worker.state is State.UNHEALTHY
@@ -56,7 +56,7 @@ def test_a_failed_request_and_one_failed_probe_are_enough_to_be_unhealthy() -> N
 def test_a_good_probe_after_a_failed_request_clears_the_suspicion() -> None:
     world = World()
     entry = world.ready()
-    world.registry.observe_traffic_failure(entry.worker.id, 1, "reset")
+    world.registry.observe_traffic_failure(entry, 1, "reset", TEST, gone=False)
     world.probe(entry, True, False, False)
     assert entry.worker.state is State.READY
     world.probe(entry, False)
@@ -165,7 +165,7 @@ def test_disabled_checks_make_a_worker_ready_once_it_was_asked_what_it_serves() 
     assert entry.worker.state is State.REGISTERING
     world.discover(entry, None)
     assert entry.worker.state is State.READY
-    assert world.registry.observe_traffic_failure(entry.worker.id, 1, "refused") is False
+    assert world.registry.observe_traffic_failure(entry, 1, "refused", TEST, gone=False) is False
 
 
 def test_checks_that_are_enabled_again_begin_from_the_verdict_that_held_without_them() -> None:

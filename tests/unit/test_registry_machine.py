@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from gateway.errors import GatewayError
+from gateway.workers.entry import Entry
 from gateway.workers.facts import StateChanged
 from gateway.workers.lifecycle import TABLE
-from gateway.workers.meters import Outcome
-from gateway.workers.model import Health, HealthOverride, HealthSettings, Intent, State, WorkerSpec
-from gateway.workers.registry import Entry
+from gateway.workers.meters import EngineLoad, Outcome
+from gateway.workers.model import Circuit, Health, HealthOverride, HealthSettings, Intent, State, WorkerSpec
 from tests.unit.world import TEST, World
 
 OTHER_THAN_HEALTHY = (Health.UNKNOWN, Health.UNHEALTHY)
@@ -77,9 +77,39 @@ class Fleet(RuleBasedStateMachine):
     def discovered(self, entry: Entry, model: str | None, old: int) -> None:
         self.world.discover(entry, model, revision=entry.worker.revision - old)
 
+    @rule(entry=workers, gone=st.booleans())
+    def traffic_failed(self, entry: Entry, gone: bool) -> None:
+        revision, why = entry.worker.revision, "connection refused"
+        self.world.registry.observe_traffic_failure(entry, revision, why, TEST, gone=gone)
+        if gone and self.listed(entry) and entry.worker.state is State.READY:
+            assert bool(entry.worker.ejected) is not entry.worker.spec.health.disabled, "only a probe can bring it back"
+
+    @rule(entry=workers, failures=st.integers(1, 12))
+    def requests_failed(self, entry: Entry, failures: int) -> None:
+        for _ in range(failures):
+            self.world.registry.observe_failed_request(entry, entry.trials, "it answered 500", TEST)
+
     @rule(entry=workers)
-    def traffic_failed(self, entry: Entry) -> None:
-        self.world.registry.observe_traffic_failure(entry.worker.id, entry.worker.revision, "connection refused")
+    def trial_passed(self, entry: Entry) -> None:
+        if entry.trials is not None:
+            self.world.registry.observe_trial_passed(entry, entry.trials, TEST)
+
+    @rule(entry=workers)
+    def breaker_waited(self, entry: Entry) -> None:
+        until = entry.worker.breaker.until
+        if until is not None:
+            self.world.registry.breaker_waited(entry.worker.id, until, TEST)
+
+    @rule(entry=workers)
+    def breaker_reset(self, entry: Entry) -> None:
+        if self.listed(entry):
+            self.world.registry.reset_breaker(entry, TEST)
+            assert entry.worker.breaker.state is Circuit.CLOSED
+
+    @rule(entry=workers, waiting=st.integers(0, 20))
+    def load_reported(self, entry: Entry, waiting: int) -> None:
+        load = EngineLoad(self.world.now, waiting=waiting)
+        self.world.registry.observe_load(entry.worker.id, entry.worker.revision, load)
 
     @rule(target=requests, model=st.sampled_from(["a", "b", None]), pick=st.integers(0, 100))
     def dispatched(self, model: str | None, pick: int) -> object:
@@ -179,10 +209,25 @@ class Fleet(RuleBasedStateMachine):
             assert entry.meters.in_flight == self.flying.get(id(entry), 0) >= 0
 
     @invariant()
-    def exactly_the_ready_and_uncordoned_are_routable(self) -> None:
+    def exactly_those_that_nothing_speaks_against_are_routable(self) -> None:
         registry = self.world.registry
-        wanted = [e for e in registry.entries.values() if e.worker.state is State.READY and not e.worker.cordoned]
-        assert list(registry.routable(None)) == wanted
+        wanted = [
+            entry
+            for entry in registry.entries.values()
+            if (worker := entry.worker).state is State.READY
+            and not worker.cordoned
+            and not worker.ejected
+            and worker.breaker.state is not Circuit.OPEN
+        ]
+        calm = [entry for entry in wanted if not entry.overloaded]
+        assert list(registry.routable(None)) == (calm or wanted)
+
+    @invariant()
+    def trials_exist_exactly_while_a_breaker_is_half_open(self) -> None:
+        for entry in self.world.registry.entries.values():
+            assert (entry.trials is not None) is (entry.worker.breaker.state is Circuit.HALF_OPEN)
+            assert entry.limited is (entry.trials is not None)
+            assert not entry.worker.ejected or entry.worker.state is State.READY
 
     @invariant()
     def a_worker_that_drains_for_removal_is_never_idle(self) -> None:

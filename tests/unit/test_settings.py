@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from gateway.routing.policies import POLICY_NAMES
 from gateway.settings.flags import UsageError, add_settings, new_parser
 from gateway.settings.load import load
 from gateway.settings.model import Settings, environment_name, flag
+from gateway.settings.traffic import prefill_workers
 
 
 def parsed(*words: str, environment: dict[str, str] | None = None, file: Path | None = None) -> Settings:
@@ -43,6 +45,48 @@ GOOD = {
     "host": (["::1"], "::1"),
     "port": (["0"], 0),
     "policy": (["round_robin"], "round_robin"),
+    "model_alias": (["fast=llama", "slow=qwen"], ("fast=llama", "slow=qwen")),
+    "cache_threshold": (["0.5"], 0.5),
+    "balance_abs_threshold": (["32"], 32),
+    "balance_rel_threshold": (["1.1"], 1.1),
+    "max_tree_size": (["4096"], 4096),
+    "cache_ttl_secs": (["180"], 180.0),
+    "prefix_token_count": (["128"], 128),
+    "prefix_hash_load_factor": (["2"], 2.0),
+    "prefix_hash_balance_abs_threshold": (["0"], 0),
+    "least_load_kv_pressure_weight": (["0"], 0.0),
+    "least_load_default_throughput": (["500"], 500.0),
+    "least_load_mean_prefill_tokens": (["512"], 512),
+    "max_idle_secs": (["60"], 60.0),
+    "assignment_mode": (["min_group"], "min_group"),
+    "bucket_adjust_interval_secs": (["1"], 1.0),
+    "pd_disaggregation": ([], True),
+    "prefill_policy": (["random"], "random"),
+    "decode_policy": (["round_robin"], "round_robin"),
+    "max_concurrent_requests": (["0"], 0),
+    "queue_size": (["0"], 0),
+    "queue_timeout_secs": (["1"], 1.0),
+    "rate_limit_tokens_per_second": (["2.5"], 2.5),
+    "worker_overload_waiting_requests": (["1"], 1),
+    "worker_overload_token_usage": (["1"], 1.0),
+    "disable_worker_overload_protection": ([], True),
+    "worker_overload_shed": ([], True),
+    "stream_body_stall_timeout_secs": (["10"], 10.0),
+    "first_byte_timeout_secs": (["30"], 30.0),
+    "worker_stall_secs": (["0"], 0.0),
+    "retry_max_retries": (["3"], 3),
+    "retry_initial_backoff_ms": (["10"], 10.0),
+    "retry_max_backoff_ms": (["500"], 500.0),
+    "retry_backoff_multiplier": (["2"], 2.0),
+    "retry_jitter_factor": (["0"], 0.0),
+    "disable_retries": ([], True),
+    "cb_failure_threshold": (["5"], 5),
+    "cb_failure_share": (["0"], 0.0),
+    "cb_success_threshold": (["2"], 2),
+    "cb_half_open_requests": (["1"], 1),
+    "cb_timeout_duration_secs": (["30"], 30.0),
+    "cb_window_duration_secs": (["60"], 60.0),
+    "disable_circuit_breaker": ([], True),
     "request_timeout_secs": (["9.5"], 9.5),
     "connect_timeout_secs": (["1"], 1.0),
     "max_payload_size": (["1024"], 1024),
@@ -76,7 +120,17 @@ GOOD = {
 
 
 def test_every_setting_is_in_the_table_of_these_tests() -> None:
-    assert set(GOOD) | {"worker_api_key"} == set(Settings.model_fields)
+    assert set(GOOD) | {"worker_api_key", "prefill", "decode"} == set(Settings.model_fields)
+
+
+def test_prefill_workers_have_their_bootstrap_ports_behind_them(tmp_path: Path) -> None:
+    words = ["--pd-disaggregation", "--prefill", "http://p:1", "8998", "http://p:2", "none", "--prefill", "http://p:3"]
+    settings = parsed(*words, "--decode", "http://d:1/")
+    assert prefill_workers(settings.prefill) == [("http://p:1", 8998), ("http://p:2", None), ("http://p:3", None)]
+    assert settings.decode == ("http://d:1",)
+    file = tmp_path / "s.toml"
+    file.write_text('pd_disaggregation = true\nprefill = ["http://p:1", 8998]\n', encoding="utf-8")
+    assert prefill_workers(parsed(file=file).prefill) == [("http://p:1", 8998)]
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -115,7 +169,7 @@ def test_flags_win_over_the_environment_which_wins_over_the_file(tmp_path: Path)
     [
         (["--port", "abc"], "--port: given 'abc', expected a whole number from 0 to 65535"),
         (["--port=70000"], "--port: given '70000', expected a whole number from 0 to 65535"),
-        (["--policy", "best"], "--policy: given 'best', expected one of random, round_robin, power_of_two"),
+        (["--policy", "best"], f"--policy: given 'best', expected one of {', '.join(POLICY_NAMES)}"),
         (["--worker-urls", "grpc://a:1"], "--worker-urls: given 'grpc://a:1', grpc:// workers are not supported yet"),
         (["--worker-urls", "http://a:1", "http://a:1/"], "http://a:1 is given twice"),
         (["--health-check-endpoint", "health"], "--health-check-endpoint: given 'health', expected a path"),

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from random import Random
 
 from gateway.events import Journal
+from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause, Event, fold
 from gateway.workers.health import ProbeResult
 from gateway.workers.model import Capabilities, Engine, HealthSettings, Worker, WorkerId, WorkerSpec
-from gateway.workers.registry import Entry, Registry
+from gateway.workers.registry import Registry
 
 TEST = Cause("test")
 
