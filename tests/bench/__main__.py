@@ -1,0 +1,86 @@
+"""`python -m tests.bench`: smg-console beside its peers, on the same workers, in interleaved rounds.
+
+Needs two cores and wrk (a Debian package); peers are installed on first use. Prints a table with the goals and
+writes everything that was measured with `--json FILE`. Loopback only.
+"""
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.bench.cases import CASES
+from tests.bench.gateways import KINDS, OURS, PEERS
+from tests.bench.processes import wrk_program
+from tests.bench.results import Sample, Verdict, table, verdicts
+from tests.bench.rounds import measure_all
+
+CONSOLE = "console"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser("python -m tests.bench", description=__doc__)
+    add = made.add_argument
+    add("--case", action="append", choices=[*CASES, CONSOLE], help="one case; may be repeated (default: all)")
+    add("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="whom to run beside (default: all)")
+    add("--rounds", type=int, default=5, help="interleaved rounds [5]")
+    add("--seconds", type=float, default=4.0, help="of each run, whole ones [4]")
+    add("--quick", action="store_true", help="two rounds of a second: whether it works, not how fast it is")
+    add("--json", type=Path, metavar="FILE", help="write all samples and verdicts here")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and tell. Exit code 1 if a goal was missed."""
+    options = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        print(wrk_program())
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if len(os.sched_getaffinity(0)) < 2:
+        print("only one core: gateways and load share it, and the numbers are worth little", file=sys.stderr)
+    rounds, seconds = (2, 1.0) if options.quick else (options.rounds, options.seconds)
+    chosen = [CASES[name] for name in options.case or CASES if name in CASES]
+    names = [OURS, *options.peers]
+    samples: list[Sample] = []
+    found: list[Verdict] = []
+    try:
+        for sample in measure_all(chosen, names, rounds, seconds, lambda text: print(text, flush=True)):
+            samples.append(sample)  # noqa: PERF402 - kept one by one, for an interrupted run
+        console = _console(options.case, rounds, seconds)
+    except KeyboardInterrupt:
+        print("interrupted; what was measured so far:")
+        console = []
+    found = verdicts(samples, chosen, options.peers)
+    for text in ("", *table(samples, chosen, names), "", *(verdict.text() for verdict in found), *console):
+        print(text)
+    if options.json is not None:
+        options.json.write_text(json.dumps(_report(samples, found), indent=1))
+    return 1 if any(verdict.met is False for verdict in found) else 0
+
+
+def _console(cases: Sequence[str] | None, rounds: int, seconds: float) -> list[str]:
+    return []
+
+
+def _report(samples: Sequence[Sample], found: Sequence[Verdict]) -> dict[str, object]:
+    machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+    requirements = {name: kind.requirement or "this checkout" for name, kind in KINDS.items()}
+    return {
+        "machine": machine,
+        "gateways": requirements,
+        "samples": [asdict(sample) for sample in samples],
+        "verdicts": [{**asdict(verdict), "met": verdict.met} for verdict in found],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
