@@ -28,13 +28,16 @@ end
 """
 
 
-def chat_body(size: int, *, stream: bool = False, system: str = "", text: str = "") -> bytes:
-    """A chat request of exactly `size` bytes; `text` begins the user's message, which is filled up."""
+def chat_body(size: int, *, stream: bool = False, system: str = "", text: str = "", user: str = "") -> bytes:
+    """A chat request of exactly `size` bytes; `text` begins the user's message, which is filled up. What `user` means
+    is `workers`'."""
 
     def body(content: str) -> bytes:
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": content})
         request = {"model": MODEL, "messages": messages, "max_tokens": 64, "stream": stream}
+        if user:
+            request["user"] = user
         return json.dumps(request, separators=(",", ":")).encode()
 
     room = size - len(body(text))

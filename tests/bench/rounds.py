@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
-from tests.bench.cases import PROBE, Case
+from tests.bench.cases import Case
 from tests.bench.gateways import KINDS, Gateway, Unavailable
 from tests.bench.load import ask, run_wrk
 from tests.bench.processes import Workers, cpu_s, rss_mb
@@ -35,7 +35,7 @@ def _started(stack: ExitStack, names: Sequence[str], workers: Workers, policy: s
     for name in names:
         try:
             gateway = stack.enter_context(Gateway(KINDS[name], workers.urls, policy))
-            gateway.ready(workers, PROBE, timeout_s)
+            gateway.ready(workers, timeout_s)
         except Unavailable as error:
             say(f"skipped with policy {policy}, {len(workers.ports)} workers: {error}")
         else:

@@ -2,13 +2,15 @@
 
 `python -m tests.bench.workers --ports N` prints one line of JSON with its ports and serves until a signal comes.
 What a gateway asks of an SGLang engine at registration is answered; a chat request gets 600 bytes of JSON, or with
-"stream": true 64 server-sent events, each written in a step of its own. GET /_bench/hits tells the requests that each
-port got. How engines behave (queues, batches, caches) is `gateway.simulator`'s.
+"stream": true 64 server-sent events, each a write of its own: one right after the other, or with the user `apart` in
+steps of the loop, so that many streams take turns. The user `fails` is answered 400. GET /_bench/hits tells the
+requests that each port got. How engines behave (queues, batches, caches) is `gateway.simulator`'s.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import resource
 import signal
 import sys
@@ -21,7 +23,8 @@ MODEL = "bench-model"
 ANSWER_BYTES = 600
 CHUNKS = 64
 _STREAMS = (b'"stream":true', b'"stream": true')
-_FAILS = b'"user":"fails"'
+APART, FAILS = "apart", "fails"
+_APART, _FAILS = (f'"user":"{user}"'.encode() for user in (APART, FAILS))
 
 
 def _json(status: int, value: object) -> bytes:
@@ -132,9 +135,27 @@ class FixedWorker(asyncio.Protocol):
         if any(mark in body for mark in _STREAMS):
             self._transport.write(_STREAM_HEAD)
             self._left = CHUNKS
-            self._loop.call_soon(self._say_more)
+            self._loop.call_soon(self._say_more if _APART in body else self._say_all)
         else:
             self._transport.write(_FAILURE if _FAILS in body else _ANSWER)
+
+    def _say_all(self) -> None:
+        """Every event is a packet of its own, as fast as they go: the loop would make one of all."""
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        try:
+            while self._left and self._transport.get_write_buffer_size() == 0:
+                event = _CHUNKS[CHUNKS - self._left]
+                sent = os.write(descriptor, event)
+                self._left -= 1
+                if sent < len(event):
+                    self._transport.write(event[sent:])
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._transport.abort()
+            return
+        if self._left:
+            self._loop.call_later(0.001, self._say_more)
 
     def _say_more(self) -> None:
         """One event in each step of the loop: a gateway sees them come one by one, as from an engine."""
