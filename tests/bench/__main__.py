@@ -11,10 +11,11 @@ import platform
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.bench.cases import CASES
+from tests.bench import console
+from tests.bench.cases import CASES, Case
 from tests.bench.gateways import KINDS, OURS, PEERS
 from tests.bench.processes import wrk_program
 from tests.bench.results import Sample, Verdict, table, verdicts
@@ -50,34 +51,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rounds, seconds = (2, 1.0) if options.quick else (options.rounds, options.seconds)
     chosen = [CASES[name] for name in options.case or CASES if name in CASES]
     names = [OURS, *options.peers]
-    samples: list[Sample] = []
-    found: list[Verdict] = []
+    measured = Measured()
     try:
-        for sample in measure_all(chosen, names, rounds, seconds, lambda text: print(text, flush=True)):
-            samples.append(sample)  # noqa: PERF402 - kept one by one, for an interrupted run
-        console = _console(options.case, rounds, seconds)
+        _measure(measured, chosen, names, rounds, seconds)
+        if not options.case or CONSOLE in options.case:
+            for sample in console.measure(rounds, seconds, _say):
+                measured.drawn.append(sample)
     except KeyboardInterrupt:
         print("interrupted; what was measured so far:")
-        console = []
-    found = verdicts(samples, chosen, options.peers)
-    for text in ("", *table(samples, chosen, names), "", *(verdict.text() for verdict in found), *console):
+    found = verdicts(measured.samples, chosen, options.peers)
+    shown = table(measured.samples, chosen, names) if measured.samples else []
+    lines = ["", *shown, "", *(verdict.text() for verdict in found)]
+    for text in (*lines, *console.summary(measured.drawn)):
         print(text)
     if options.json is not None:
-        options.json.write_text(json.dumps(_report(samples, found), indent=1))
+        options.json.write_text(json.dumps(_report(measured, found), indent=1))
     return 1 if any(verdict.met is False for verdict in found) else 0
 
 
-def _console(cases: Sequence[str] | None, rounds: int, seconds: float) -> list[str]:
-    return []
+@dataclass(slots=True)
+class Measured:
+    """All samples so far; an interrupted run keeps them."""
+
+    samples: list[Sample] = field(default_factory=list)
+    drawn: list[console.ConsoleSample] = field(default_factory=list)
 
 
-def _report(samples: Sequence[Sample], found: Sequence[Verdict]) -> dict[str, object]:
+def _measure(measured: Measured, cases: Sequence[Case], names: Sequence[str], rounds: int, seconds: float) -> None:
+    for sample in measure_all(cases, names, rounds, seconds, _say):
+        measured.samples.append(sample)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _report(measured: Measured, found: Sequence[Verdict]) -> dict[str, object]:
     machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
     requirements = {name: kind.requirement or "this checkout" for name, kind in KINDS.items()}
     return {
         "machine": machine,
         "gateways": requirements,
-        "samples": [asdict(sample) for sample in samples],
+        "samples": [asdict(sample) for sample in measured.samples],
+        "console": [asdict(sample) for sample in measured.drawn],
         "verdicts": [{**asdict(verdict), "met": verdict.met} for verdict in found],
     }
 

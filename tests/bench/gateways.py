@@ -108,15 +108,17 @@ KINDS = {
         ),
     )
 }
+WITH_CONSOLE = Kind("with console", "", lambda _bin, launch: [sys.executable, "-m", "smg_console", *launch.flags])
 PEERS = tuple(name for name in KINDS if name != OURS)
 
 
 class Gateway(Process):
     """A running gateway on the gateways' core."""
 
-    def __init__(self, kind: Kind, urls: Sequence[str], policy: str) -> None:
+    def __init__(self, kind: Kind, urls: Sequence[str], policy: str, *, terminal: int | None = None) -> None:
         launch = Launch(urls, policy, free_port(), free_port())
-        super().__init__(kind.name, kind.command(kind.prepared(), launch), GATEWAY_CORE, env=OFFLINE)
+        env = {**OFFLINE, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        super().__init__(kind.name, kind.command(kind.prepared(), launch), GATEWAY_CORE, env=env, terminal=terminal)
         self.policy = policy
         self.url = f"http://127.0.0.1:{launch.port}"
         self.metrics_url = f"http://127.0.0.1:{launch.metrics_port}/metrics"

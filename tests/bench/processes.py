@@ -38,15 +38,23 @@ class Process:
     """A program on one core, with its output in a file. A context manager that ends it."""
 
     def __init__(
-        self, name: str, command: Sequence[str], core: int, *, env: Mapping[str, str] | None = None, pipe: bool = False
+        self,
+        name: str,
+        command: Sequence[str],
+        core: int,
+        *,
+        env: Mapping[str, str] | None = None,
+        pipe: bool = False,
+        terminal: int | None = None,
     ) -> None:
+        """`pipe`: its standard output is read by `line`. `terminal`: a descriptor it reads and writes instead."""
         self.name = name
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the context is left
         self._popen = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if pipe else self._output,
-            stderr=self._output,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdout=subprocess.PIPE if pipe else self._output if terminal is None else terminal,
+            stderr=self._output if terminal is None else terminal,
             env={**os.environ, **(env or {})},
             start_new_session=True,  # Ctrl+C is for the bench, which ends this one in order
             preexec_fn=lambda: pinned(core),  # before the program counts its cores
