@@ -17,6 +17,7 @@ from gateway.operations import Add, Operations
 from gateway.parts import breaker_settings, health_settings, overload_settings, proxy_settings, routing_plan
 from gateway.proxy.control import ControlApp
 from gateway.proxy.fetch import Fetch
+from gateway.proxy.fleet import Fleet
 from gateway.proxy.server import DataPlane
 from gateway.settings import Settings
 from gateway.settings.traffic import prefill_workers
@@ -59,6 +60,7 @@ class Gateway:
             breaker_settings=breaker_settings(settings),
             overload=overload_settings(settings),
         )
+        self.fleet = Fleet(self.registry, routing_plan(settings), rng)
         self.sampler = Sampler(self.registry, mono=time.monotonic)
         self.lateness = LoopLateness()
         self.checker = HealthChecker(
@@ -84,7 +86,7 @@ class Gateway:
         self.control = ControlApp(build_app(self._api_parts()))
         self.data_plane = DataPlane(
             self.registry,
-            plan=routing_plan(settings),
+            fleet=self.fleet,
             settings=proxy_settings(settings),
             control=self.control,
             probe_now=self.checker.probe_now,
@@ -131,6 +133,7 @@ class Gateway:
             samples=self.sampler,
             stopping=lambda: self.stopping,
             mono=time.monotonic,
+            fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
         )

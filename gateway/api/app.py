@@ -16,6 +16,7 @@ from gateway.api.shapes import ErrorJson
 from gateway.errors import BadRequest, GatewayError
 from gateway.operations import Operations
 from gateway.proxy.answers import error_body
+from gateway.proxy.fleet import Fleet
 from gateway.proxy.routes import DATA_ROUTES
 from gateway.telemetry.samples import WorkerSample
 from gateway.workers.ask import Ask
@@ -46,9 +47,15 @@ class ApiParts:
     samples: Samples
     stopping: Callable[[], bool]
     mono: Callable[[], float]
+    fleet: Fleet
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+
+    @property
+    def disaggregated(self) -> bool:
+        """Every request needs a prefill and a decode worker."""
+        return self.fleet.plan.disaggregated
 
 
 PARTS = web.AppKey("parts", ApiParts)
@@ -77,11 +84,11 @@ class Route:
 
 def build_app(parts: ApiParts) -> web.Application:
     """The application with all its routes."""
-    from gateway.api import events, info, openapi, probes, workers
+    from gateway.api import events, info, openapi, probes, routing, workers
 
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
     app[PARTS] = parts
-    routes = [*probes.ROUTES, *info.ROUTES, *workers.ROUTES, *events.ROUTES, *openapi.ROUTES]
+    routes = [*probes.ROUTES, *info.ROUTES, *workers.ROUTES, *routing.ROUTES, *events.ROUTES, *openapi.ROUTES]
     for route in routes:
         if route.method == "GET":
             app.router.add_get(route.path, route.handler, allow_head=route.head)

@@ -5,6 +5,7 @@ from aiohttp import web
 from gateway.api.app import PARTS, Route, json_response
 from gateway.api.shapes import ModelCardJson, ModelsJson, NotReadyJson, ReadyJson, UnroutableJson
 from gateway.workers.availability import availability
+from gateway.workers.model import Role
 
 DETAILS = 20
 """Unroutable workers named in `/readiness`."""
@@ -16,12 +17,14 @@ async def alive(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """At least one worker can take a request, and the gateway is not shutting down."""
+    """At least one worker (of pairs: one of each role) can take a request, and the gateway is not shutting down."""
     parts = request.app[PARTS]
     workers = [entry.worker for entry in parts.registry.entries.values()]
     away = [(worker, found.because) for worker in workers if not (found := availability(worker)).routable]
     healthy = len(workers) - len(away)
-    if healthy and not parts.stopping():
+    roles = {worker.spec.role for worker in workers if availability(worker).routable}
+    alone = Role.REGULAR in roles and not parts.disaggregated
+    if (alone or {Role.PREFILL, Role.DECODE} <= roles) and not parts.stopping():
         good: ReadyJson = {"status": "ready", "healthy_workers": healthy, "total_workers": len(workers)}
         return json_response(good)
     detail: list[UnroutableJson] = [

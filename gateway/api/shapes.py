@@ -321,3 +321,35 @@ class FlushJson(TypedDict):
     total_workers: int
     successful: NotRequired[list[str]]
     failed: NotRequired[list[FlushFailureJson]]
+
+
+class NamedWorkerJson(TypedDict):
+    id: str
+    name: str
+    url: str
+
+
+class LeftOutJson(NamedWorkerJson):
+    because: str
+
+
+class ChoiceJson(TypedDict):
+    """`in_use`: the policy that decides, with what it has learned; the others are asked as if new."""
+
+    policy: str
+    in_use: bool
+    worker: NamedWorkerJson
+    why: str
+
+
+class ExplainedRoleJson(TypedDict):
+    role: Literal["regular", "prefill", "decode"]
+    policy: str
+    candidates: list[NamedWorkerJson]
+    left_out: list[LeftOutJson]
+    choices: list[ChoiceJson]
+
+
+class ExplainedJson(TypedDict):
+    model: str | None
+    roles: list[ExplainedRoleJson]

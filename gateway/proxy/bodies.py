@@ -1,6 +1,6 @@
 """Reading and changing single members of a JSON body, every other byte left as the client wrote it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -8,8 +8,8 @@ import msgspec
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def with_members(body: bytes, members: Mapping[str, object]) -> bytes:
-    """The JSON object with these members set. Raises ValueError where the body is not a JSON object.
+def with_members(body: bytes, members: Mapping[str, object], without: Collection[str] = ()) -> bytes:
+    """The JSON object with these members set, and without those. Raises ValueError where the body is not a JSON object.
 
     What the client wrote of the others (the spelling of numbers, the order) stays; a member that it wrote twice
     is there once, with the value that counts for most readers: the last.
@@ -20,6 +20,8 @@ def with_members(body: bytes, members: Mapping[str, object]) -> bytes:
         raise ValueError(f"not a JSON object: {error}") from None
     for name, value in members.items():
         known[name] = msgspec.Raw(msgspec.json.encode(value))
+    for name in without:
+        known.pop(name, None)
     return msgspec.json.encode(known)
 
 

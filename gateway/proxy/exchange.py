@@ -180,9 +180,7 @@ class Exchange(Relay):
     def _asked(self) -> Query:
         """What routing may look at."""
         hints, fields, fleet = self._hints, self.request.fields, self.traffic.fleet
-        model = hints.model
-        if model is not None and fleet.plan.aliases:
-            model = fleet.plan.aliases.get(model, model)
+        model = fleet.canonical(hints.model) if fleet.plan.aliases else hints.model
         query = Query(model, size=len(self.request.body))
         key = fields.get(b"x-smg-routing-key")
         if key is not None:
@@ -243,23 +241,27 @@ class Exchange(Relay):
         self._pending = None
         self._upstream = upstream
         assert self._dispatch is not None
-        request, worker = self.request, self._dispatch.worker
-        key = worker.spec.api_key
+        worker = self._dispatch.worker
         body = self._body_for(worker)
-        request.length = len(body)
-        authorization = None if key is None else b"Bearer " + key.reveal().encode()
-        upstream.send(request.method, (request_head(request, self._place.authority, authorization), body), self)
+        upstream.send(self.request.method, (self.head_for(worker, self._place.authority, len(body)), body), self)
+
+    def head_for(self, worker: Worker, authority: bytes, length: int) -> bytes:
+        """The request's head for this worker, before a body of this length."""
+        key = worker.spec.api_key
+        self.request.length = length
+        return request_head(self.request, authority, None if key is None else b"Bearer " + key.reveal().encode())
 
     def _body_for(self, worker: Worker) -> bytes:
-        """The request's body, with the model's name as this worker knows it."""
-        asked, name = self._hints.model, self._query.model
-        for card in worker.spec.models:
-            if name in card.aliases:
-                name = card.id
-                break
-        if name == asked or self.request.fields.get(b"content-type", b"").startswith(b"multipart/"):
+        """The request's body as this worker is to get it."""
+        name = self.name_for(worker)
+        if name == self._hints.model or self.request.fields.get(b"content-type", b"").startswith(b"multipart/"):
             return self.request.body
         return with_members(self.request.body, {"model": name})
+
+    def name_for(self, worker: Worker) -> str | None:
+        """The model's name as this worker knows it."""
+        name = self._query.model
+        return next((card.id for card in worker.spec.models if name in card.aliases), name)
 
     # --- the worker's side ---
 
@@ -271,9 +273,11 @@ class Exchange(Relay):
                 self.streams = self._ttft_due = value.startswith(b"text/event-stream")
         self._whole = length is not None and length <= HELD_BYTES and not self.streams
         assert self._dispatch is not None
+        self._open(status, reason, headers, length, self._own_headers(self._dispatch.worker))
+
+    def _own_headers(self, worker: Worker) -> bytes:
         own = b"x-request-id: %b\r\nx-smg-routed-worker-id: %b\r\n"
-        worker_id = self._dispatch.worker.id.encode()
-        self._open(status, reason, headers, length, own % (self.request.request_id, worker_id))
+        return own % (self.request.request_id, worker.id.encode())
 
     def on_body(self, data: bytes) -> None:
         self._pieces.append(data)
@@ -345,6 +349,7 @@ class Exchange(Relay):
             return False
         upstream.divert(Discard(upstream))
         self._upstream = self._dispatch = None
+        self._drop_partner()
         outcome = Outcome.OK if status < 500 else Outcome.SERVER_ERROR
         dispatch.end(self.traffic, outcome, f"it answered {status}" if status in FAILURES else "")
         return True
@@ -419,11 +424,15 @@ class Exchange(Relay):
         if self._waits is not Waits.NOTHING:
             self.traffic.admission.give_up(self)
             self._waits = Waits.NOTHING
+        self._abandon_attempt()
+        self._leave()
+
+    def _abandon_attempt(self) -> None:
+        """End what is under way, without blaming the worker."""
         self._release()
         dispatch, self._dispatch = self._dispatch, None
         if dispatch is not None:
             dispatch.end(self.traffic, Outcome.CANCELLED)
-        self._leave()
 
     def _leave(self) -> None:
         self.traffic.departed()
@@ -431,7 +440,11 @@ class Exchange(Relay):
             self._permit = False
             self.traffic.admission.leave()
 
+    def _drop_partner(self) -> None:
+        """End what goes on beside this attempt."""
+
     def _release(self) -> None:
+        self._drop_partner()
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None

@@ -68,6 +68,7 @@ class Fleet:
         self.plan = plan
         self._rng = rng
         self._version = -1
+        self._pairing = False
         self._groups: dict[Key, Group] = {}
         self._policies: dict[Key, Policy] = {}
 
@@ -75,14 +76,30 @@ class Fleet:
         """The group for this model and role, which may have no candidates."""
         registry = self.registry
         if registry.version != self._version:
-            self._version = registry.version
-            self._groups.clear()
+            self._look_again()
         key = (registry.key_of(model), role)
         group = self._groups.get(key)
         if group is None:
             candidates = registry.routable(model, role)
             group = self._groups[key] = Group(key, candidates, self._policy(key, model, role))
         return group
+
+    def _look_again(self) -> None:
+        self._version = self.registry.version
+        self._groups.clear()
+        prefill = any(entry.worker.spec.role is Role.PREFILL for entry in self.registry.entries.values())
+        self._pairing = prefill or self.plan.disaggregated
+
+    @property
+    def pairing(self) -> bool:
+        """Whether any model may be served by pairs: only then the question is worth asking for each request."""
+        if self.registry.version != self._version:
+            self._look_again()
+        return self._pairing
+
+    def canonical(self, model: str | None) -> str | None:
+        """The model that a client's name for it stands for."""
+        return self.plan.aliases.get(model, model) if model is not None else None
 
     def pairs(self, model: str | None) -> bool:
         """Whether requests for this model go to a prefill and a decode worker."""

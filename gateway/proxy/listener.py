@@ -17,6 +17,7 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.front import Front
 from gateway.proxy.intake import Refused
 from gateway.proxy.messages import Request
+from gateway.proxy.pairs import open_exchange
 from gateway.proxy.reader import RequestReader
 from gateway.proxy.relay import Relay
 from gateway.proxy.routes import CONTROL, is_data
@@ -143,7 +144,7 @@ class ClientConnection(asyncio.Protocol):
             parts, request.parts = request.parts, []
             request.body = parts[0] if len(parts) == 1 else b"".join(parts)
             request.length = len(request.body)
-            self._exchange = Exchange(self._front.traffic, self, request)
+            self._exchange = open_exchange(self._front.traffic, self, request)
         elif self._front.control is None:
             self._exchange = Nowhere(self._front.traffic, self, request)
         else:

@@ -55,7 +55,7 @@ class DataPlane:
         registry: Registry,
         *,
         policy: str = DEFAULT_POLICY,
-        plan: RoutingPlan | None = None,
+        fleet: Fleet | None = None,
         settings: ProxySettings | None = None,
         control: ControlDoor | None = None,
         probe_now: Callable[[WorkerId], None] = _nobody_probes,
@@ -69,7 +69,7 @@ class DataPlane:
         self._pools = Pools(self.settings)
         self._traffic = Traffic(
             registry=registry,
-            fleet=Fleet(registry, plan or RoutingPlan(policy), self._rng),
+            fleet=fleet or Fleet(registry, RoutingPlan(policy), self._rng),
             place_of=self._pools.of,
             settings=self.settings,
             mono=mono,

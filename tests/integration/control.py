@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.api.app import ApiParts, build_app
 from gateway.events import Journal
 from gateway.operations import Operations
+from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.telemetry.samples import WorkerSample
 from gateway.workers.ask import Answer, Unreachable
 from gateway.workers.entry import Entry
@@ -77,6 +78,7 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         samples=NoSamples(),
         stopping=lambda: made.stopping,
         mono=time.monotonic,
+        fleet=Fleet(made.registry, RoutingPlan("round_robin"), Random(1)),
         version="0.1.0",
         boot="boot",
     )
