@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from gateway.proxy.memory import connect_in_memory
-from gateway.proxy.messages import LAST_CHUNK, Headers, Request, chunk, request_head
+from gateway.proxy.messages import LAST_CHUNK, AnswerHead, Request, chunk, request_head
 from gateway.proxy.relay import Client, Relay
 from gateway.proxy.routes import CONTROL
 from gateway.proxy.traffic import Traffic
@@ -117,8 +117,8 @@ class ControlExchange(Relay):
         if not (slow and self.request.complete):
             self.client.hold_upload(slow)
 
-    def on_head(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
-        self._open(status, reason, headers, length, b"x-request-id: %b\r\n" % self.request.request_id)
+    def on_head(self, head: AnswerHead, length: int | None) -> None:
+        self._open(head, length, b"x-request-id: %b\r\n" % self.request.request_id)
 
     def _settled(self) -> None:
         self._upstream = None

@@ -1,6 +1,6 @@
 """Takes the rest of an answer that nobody will see, so that its connection can be used again; not of a long one."""
 
-from gateway.proxy.messages import Headers
+from gateway.proxy.messages import AnswerHead
 from gateway.proxy.upstream import Upstream, UpstreamError
 
 MOST_BYTES = 64 * 1024
@@ -13,7 +13,7 @@ class Discard:
         self._upstream = upstream
         self._left = MOST_BYTES
 
-    def on_head(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
+    def on_head(self, head: AnswerHead, length: int | None) -> None:
         """The head was what it was discarded for."""
 
     def on_body(self, data: bytes) -> None:

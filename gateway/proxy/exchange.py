@@ -15,7 +15,7 @@ from gateway.proxy.bodies import with_members
 from gateway.proxy.discard import Discard
 from gateway.proxy.dispatch import Dispatch
 from gateway.proxy.hints import Hints, hints_of
-from gateway.proxy.messages import Headers, Request, request_head
+from gateway.proxy.messages import AnswerHead, Request, request_head
 from gateway.proxy.pool import Dial
 from gateway.proxy.relay import Client, Relay
 from gateway.proxy.retry import BUSY, FAILURES
@@ -265,15 +265,14 @@ class Exchange(Relay):
 
     # --- the worker's side ---
 
-    def on_head(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
+    def on_head(self, head: AnswerHead, length: int | None) -> None:
+        status = head.status
         if status >= 408 and status in self.traffic.settings.retry_statuses and self._again_after(status):
             return
-        for name, value in headers:
-            if name == b"content-type":
-                self.streams = self._ttft_due = value.startswith(b"text/event-stream")
+        self.streams = self._ttft_due = head.streams
         self._whole = length is not None and length <= HELD_BYTES and not self.streams
         assert self._dispatch is not None
-        self._open(status, reason, headers, length, self._own_headers(self._dispatch.worker))
+        self._open(head, length, self._own_headers(self._dispatch.worker))
 
     def _own_headers(self, worker: Worker) -> bytes:
         own = b"x-request-id: %b\r\nx-smg-routed-worker-id: %b\r\n"

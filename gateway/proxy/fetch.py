@@ -6,7 +6,7 @@ probe over it would call a worker healthy that takes no new connections. Never r
 
 import asyncio
 
-from gateway.proxy.messages import Headers
+from gateway.proxy.messages import AnswerHead, Headers
 from gateway.proxy.pool import Target, connect
 from gateway.proxy.settings import ProxySettings
 from gateway.proxy.upstream import Upstream, UpstreamError
@@ -73,9 +73,9 @@ class _Whole:
         self._headers: Headers = []
         self._body = bytearray()
 
-    def on_head(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
-        self._status = status
-        self._headers = headers
+    def on_head(self, head: AnswerHead, length: int | None) -> None:
+        self._status = head.status
+        self._headers = head.headers
 
     def on_body(self, data: bytes) -> None:
         self._body += data

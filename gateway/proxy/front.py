@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from gateway.proxy.control import ControlDoor
 from gateway.proxy.identify import request_id
-from gateway.proxy.messages import Request
+from gateway.proxy.known import KnownHeads
+from gateway.proxy.messages import Head, Request
 from gateway.proxy.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Front:
     on_empty: Callable[[], None] | None = None
     """Called when the last connection has gone; set by whoever waits for that."""
     id_headers: tuple[bytes, ...] = ()
+    known: KnownHeads[Head] = field(default_factory=KnownHeads)
+    """Heads that clients have sent."""
 
     def __post_init__(self) -> None:
         self.id_headers = tuple(name.lower().encode() for name in self.traffic.settings.request_id_headers)

@@ -1,7 +1,6 @@
 """The id of a request: the client's own where it sent a sound one, else a new one in OpenAI's spelling. Pure."""
 
 import re
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from random import Random
 
@@ -15,4 +14,4 @@ def request_id(route: bytes, fields: Mapping[bytes, bytes], names: Sequence[byte
     for name in names:
         if name in fields and _SOUND(fields[name]):
             return fields[name]
-    return ID_PREFIXES.get(route, b"req-") + b64encode(rng.randbytes(18), b"xX")
+    return b"%b%024x" % (ID_PREFIXES.get(route, b"req-"), rng.getrandbits(96))

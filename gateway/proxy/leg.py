@@ -6,7 +6,7 @@ In a worker's books it is a request like any other. What its answer means is `pa
 from typing import Protocol
 
 from gateway.proxy.dispatch import Dispatch
-from gateway.proxy.messages import Headers
+from gateway.proxy.messages import AnswerHead
 from gateway.proxy.pool import Dial
 from gateway.proxy.retry import FAILURES
 from gateway.proxy.traffic import Traffic
@@ -92,8 +92,8 @@ class PrefillLeg:
 
     # --- the worker's side ---
 
-    def on_head(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
-        self.status = status
+    def on_head(self, head: AnswerHead, length: int | None) -> None:
+        self.status = head.status
 
     def on_body(self, data: bytes) -> None:
         self._parts.append(data)

@@ -58,7 +58,7 @@ class ClientConnection(asyncio.Protocol):
         self._front = front
         self._mono = front.traffic.mono
         self._idle_s = front.traffic.settings.idle_timeout_s
-        self._reader = RequestReader(front.traffic.settings, self._mono)
+        self._reader = RequestReader(front.traffic.settings, self._mono, front.known)
         self._deadline = Deadline(front.loop, self._mono, self._overdue)
         self._exchange: Relay | None = None
         self._control: Upstream | None = None
@@ -172,10 +172,12 @@ class ClientConnection(asyncio.Protocol):
         complete = exchange is None or exchange.request.complete
         if self._upload_held:
             self.hold_upload(False)
-        if keep and complete:
-            self._advance()
-        else:
+        if not (keep and complete):
             self._close(linger=not complete)
+        elif self._reader.queue or self._reader.refused is not None or self._pipeline_held:
+            self._advance()
+        elif not self._advancing:
+            self._rest()
 
     def cut(self, *, reset: bool) -> None:
         self._exchange = None

@@ -36,6 +36,32 @@ REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 LAST_CHUNK = b"0\r\n\r\n"
 
 
+class AnswerHead:
+    """The head of an answer. What follows from it alone is worked out once, as it may be kept for the next."""
+
+    __slots__ = ("_passing", "headers", "reason", "status", "streams")
+
+    def __init__(self, status: int, reason: bytes, headers: Headers) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.streams = any(
+            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
+        )
+        """Its body is a stream of server-sent events."""
+        self._passing = b""
+
+    @property
+    def passing(self) -> bytes:
+        """Status line and end-to-end headers, as the client gets them."""
+        if not self._passing:
+            connection = next((value for name, value in self.headers if name == b"connection"), None)
+            ending = _ending(_ANSWER_MADE_HERE, connection, self.headers)
+            lines = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in ending]
+            self._passing = b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.reason, b"".join(lines))
+        return self._passing
+
+
 class BodyTaker(Protocol):
     """Takes a request's body piece by piece."""
 
@@ -45,6 +71,42 @@ class BodyTaker(Protocol):
 
     def upload_broken(self, status: int, code: str, message: str) -> None:
         """The rest will not come: it is not HTTP, too large, or too slow."""
+
+
+@dataclass(slots=True, eq=False)
+class Head:
+    """What a request's head meant, but for the length of its body; kept for the next that is the same."""
+
+    method: bytes
+    target: bytes
+    route: bytes
+    headers: Headers
+    fields: dict[bytes, bytes]
+    keep_alive: bool
+    http10: bool
+    forwarded: bytes
+    """The lines of it that pass to a worker."""
+
+    def again(self, length: int, body: bytes) -> "Request":
+        """A complete request with this head."""
+        return Request(
+            self.method,
+            self.target,
+            self.route,
+            self.headers,
+            self.fields,
+            self.keep_alive,
+            self.http10,
+            length,
+            b"",
+            b"",
+            [body],
+            length,
+            True,
+            False,
+            None,
+            self.forwarded,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +134,23 @@ class Request:
     wants_continue: bool = False
     taker: "BodyTaker | None" = None
     """Who gets the rest of the body as it comes; None: it is kept in `parts`."""
+    forwarded: bytes | None = None
+    """The lines of its head that pass to a worker, once they were needed."""
+
+    def head(self) -> Head:
+        """Its head, without the length of its body."""
+        headers = [pair for pair in self.headers if pair[0] != b"content-length"]
+        fields = {name: value for name, value in self.fields.items() if name != b"content-length"}
+        return Head(
+            self.method,
+            self.target,
+            self.route,
+            headers,
+            fields,
+            self.keep_alive,
+            self.http10,
+            forwarded_lines(self),
+        )
 
 
 def _ending(made_here: frozenset[bytes], connection: bytes | None, headers: Headers) -> frozenset[bytes]:
@@ -87,28 +166,30 @@ def request_head(request: Request, host: bytes, authorization: bytes | None = No
 
     `authorization` is used where the client sent none: the caller's own wins, as in SMG.
     """
-    ending = _ending(_REQUEST_MADE_HERE, request.fields.get(b"connection"), request.headers)
-    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, host)]
-    lines += [b"%b: %b\r\n" % pair for pair in request.headers if pair[0] not in ending]
+    passing = request.forwarded
+    if passing is None:
+        passing = request.forwarded = forwarded_lines(request)
+    own = b""
     if authorization is not None and b"authorization" not in request.fields:
-        lines.append(b"authorization: %b\r\n" % authorization)
+        own = b"authorization: %b\r\n" % authorization
     if request.length is None:
-        lines.append(b"transfer-encoding: chunked\r\n")
+        own += b"transfer-encoding: chunked\r\n"
     elif request.length or request.method in (b"POST", b"PUT", b"PATCH"):
-        lines.append(b"content-length: %d\r\n" % request.length)
-    lines.append(b"x-request-id: %b\r\n\r\n" % request.request_id)
-    return b"".join(lines)
+        own += b"content-length: %d\r\n" % request.length
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%bx-request-id: %b\r\n\r\n" % (
+        request.method,
+        request.target,
+        host,
+        passing,
+        own,
+        request.request_id,
+    )
 
 
-def answer_head(status: int, reason: bytes, headers: Headers, own: bytes) -> bytes:
-    """The head of a worker's answer as the client gets it: its end-to-end headers, and `own` lines."""
-    connection = next((value for name, value in headers if name == b"connection"), None)
-    ending = _ending(_ANSWER_MADE_HERE, connection, headers)
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
-    lines += [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in ending]
-    lines.append(own)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+def forwarded_lines(request: Request) -> bytes:
+    """The lines of a request's head that pass to a worker."""
+    ending = _ending(_REQUEST_MADE_HERE, request.fields.get(b"connection"), request.headers)
+    return b"".join([b"%b: %b\r\n" % pair for pair in request.headers if pair[0] not in ending])
 
 
 def response_head(status: int, reason: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -15,6 +15,8 @@ from functools import cache
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from gateway.proxy.known import KnownHeads
+from gateway.proxy.messages import AnswerHead
 from gateway.proxy.settings import ProxySettings
 from gateway.proxy.upstream import Upstream, UpstreamError
 from gateway.tasks import Scope
@@ -72,6 +74,10 @@ def connect_text(error: Exception, host: str) -> str:
     return ", ".join(os.strerror(code).lower() for code in sorted(set(codes))) or str(error) or type(error).__name__
 
 
+ANSWER_HEADS = 8
+"""Kept per worker: they hold a date, so each is good for a second."""
+
+
 class Dial(Protocol):
     """An attempt to connect that can be called off."""
 
@@ -81,7 +87,18 @@ class Dial(Protocol):
 class Pool:
     """Idle connections to one worker; the one used last is used next, so that spare ones age and go."""
 
-    __slots__ = ("_closed", "_idle", "_loop", "_scope", "_settings", "_timer", "authority", "revision", "target")
+    __slots__ = (
+        "_closed",
+        "_idle",
+        "_known",
+        "_loop",
+        "_scope",
+        "_settings",
+        "_timer",
+        "authority",
+        "revision",
+        "target",
+    )
 
     def __init__(self, worker: Worker, settings: ProxySettings, scope: Scope) -> None:
         self._loop = asyncio.get_running_loop()
@@ -90,6 +107,7 @@ class Pool:
         self._idle: dict[Upstream, None] = {}  # ordered by when they came back, the oldest first
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._known = KnownHeads[AnswerHead](ANSWER_HEADS)
         self.revision = worker.revision
         self.target = Target(worker.url)
         self.authority = self.target.authority
@@ -110,7 +128,7 @@ class Pool:
         return self._scope.spawn(self._dial(opened, failed), name=f"dial {self.target.host}:{self.target.port}")
 
     async def _dial(self, opened: Callable[[Upstream], None], failed: Callable[[UpstreamError], None]) -> None:
-        make = lambda: Upstream(self._give_back, self._forget)  # noqa: E731 - a factory, as create_connection wants
+        make = lambda: Upstream(self._give_back, self._forget, self._known)  # noqa: E731 - a factory, as create_connection wants
         try:
             upstream = await connect(self.target, self._settings, make, self._settings.connect_timeout_s)
         except UpstreamError as error:

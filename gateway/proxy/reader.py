@@ -10,7 +10,8 @@ from collections.abc import Callable
 import httptools
 
 from gateway.proxy.intake import Refused, body_too_large, checked_head, head_too_large, malformed
-from gateway.proxy.messages import Headers, Request
+from gateway.proxy.known import KnownHeads, parted
+from gateway.proxy.messages import Head, Headers, Request
 from gateway.proxy.settings import ProxySettings
 
 _CHUNKED = b"transfer-encoding: chunked"
@@ -29,6 +30,7 @@ class RequestReader:
         "_head_fed",
         "_head_size",
         "_headers",
+        "_known",
         "_mono",
         "_parser",
         "_settings",
@@ -44,8 +46,11 @@ class RequestReader:
         "refused",
     )
 
-    def __init__(self, settings: ProxySettings, mono: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: ProxySettings, mono: Callable[[], float], known: KnownHeads[Head] | None = None
+    ) -> None:
         self._settings = settings
+        self._known = KnownHeads[Head]() if known is None else known
         self._mono = mono
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._target = b""
@@ -71,6 +76,30 @@ class RequestReader:
         """Read on."""
         if self._parser is None:
             return
+        if self.incoming is None and not self._head_fed and not self.in_head and (parts := parted(data)) is not None:
+            self._feed_from_the_start(data, *parts)
+        else:
+            self._feed_on(data)
+
+    def _feed_from_the_start(self, data: bytes, key: bytes, start: int, length: int) -> None:
+        """A piece that begins with a whole head."""
+        if len(data) != start + length or length > self._settings.max_payload_bytes:
+            self._feed_on(data)
+            return
+        known = self._known.find(key)
+        if known is not None:
+            request = known.again(length, data[start:])
+            self.queue.append(request)
+            self.queued_bytes += REQUEST_WEIGHT + length
+            return
+        before = len(self.queue)
+        self._feed_on(data)
+        if len(self.queue) == before + 1 and self.refused is None:
+            request = self.queue[-1]
+            if request.complete and request.size == length and not request.wants_continue:
+                self._known.learn(key, request.head())
+
+    def _feed_on(self, data: bytes) -> None:
         steps = self._steps
         self._parse(data)
         fed = len(data) if steps == self._steps else 0  # else a head or body began or ended within this piece

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.proxy.answers import error_answer, sse_error
-from gateway.proxy.messages import LAST_CHUNK, Headers, Request, answer_head, bodiless
+from gateway.proxy.messages import LAST_CHUNK, AnswerHead, Request, bodiless
 from gateway.proxy.traffic import Traffic
 from gateway.proxy.upstream import UpstreamError
 
@@ -100,18 +100,20 @@ class Relay:
 
     # --- the answer ---
 
-    def _open(self, status: int, reason: bytes, headers: Headers, length: int | None, own: bytes) -> None:
+    def _open(self, head: AnswerHead, length: int | None, own: bytes) -> None:
         """Make the head; it goes out with the first piece of the body, or with the next flush."""
         request = self.request
-        self.status = status
+        self.status = head.status
         if self.traffic.stopping:
             self.keep = False
-        if bodiless(status, request.method):
-            announced = [value for name, value in headers if name == b"content-length"]
-            if announced and status != 204:
+        if length:
+            own += b"content-length: %d\r\n" % length
+        elif bodiless(head.status, request.method):
+            announced = [value for name, value in head.headers if name == b"content-length"]
+            if announced and head.status != 204:
                 own += b"content-length: %b\r\n" % announced[0]
         elif length is not None:
-            own += b"content-length: %d\r\n" % length
+            own += b"content-length: 0\r\n"
         elif request.http10:
             self._delimited, self.keep = True, False
         else:
@@ -121,7 +123,7 @@ class Relay:
             own += b"connection: close\r\n"
         elif request.http10:
             own += b"connection: keep-alive\r\n"
-        self._head = answer_head(status, reason, headers, own)
+        self._head = b"%b%b\r\n" % (head.passing, own)
 
     def _start_over(self) -> None:
         """What was opened will not be the answer; nothing of it has gone out."""

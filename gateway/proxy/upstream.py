@@ -10,7 +10,8 @@ from typing import Protocol, cast
 
 import httptools
 
-from gateway.proxy.messages import Headers, bodiless
+from gateway.proxy.known import KnownHeads, parted
+from gateway.proxy.messages import AnswerHead, Headers, bodiless
 
 _NO_HEAD = -1
 """In place of a body's length, while the head has not come."""
@@ -27,7 +28,7 @@ class UpstreamError(Exception):
 class Sink(Protocol):
     """Receives one answer. After `on_end` or `on_error` nothing more comes."""
 
-    def on_head(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
+    def on_head(self, head: AnswerHead, length: int | None) -> None:
         """The head came; `length` of the body where it was announced or there is none."""
 
     def on_body(self, data: bytes) -> None: ...
@@ -51,12 +52,15 @@ class Upstream(asyncio.Protocol):
         "_closed",
         "_done",
         "_headers",
+        "_known",
         "_last",
+        "_learning",
         "_length",
         "_method",
         "_parser",
         "_reason",
         "_sink",
+        "_status",
         "_uploading",
         "answered",
         "idle_since",
@@ -73,7 +77,12 @@ class Upstream(asyncio.Protocol):
         self,
         when_free: Callable[["Upstream"], None] | None = None,
         when_lost: Callable[["Upstream"], None] | None = None,
+        known: KnownHeads[AnswerHead] | None = None,
     ) -> None:
+        self._known = KnownHeads[AnswerHead](1) if known is None else known
+        self._learning = b""
+        """The key of the answer that is being read, if it came in one piece."""
+        self._status = 0
         self.when_free = when_free
         self.when_lost = when_lost
         self.reused = False
@@ -146,7 +155,32 @@ class Upstream(asyncio.Protocol):
         if self._sink is None or parser is None:  # an idle connection has nothing to say: never use it again
             self.abandon()
             return
+        if self.answered:
+            self._feed(data)
+            return
         self.answered = True
+        parts = parted(data)
+        if parts is None or len(data) != parts[1] + parts[2] or self._method == b"HEAD":
+            self._feed(data)
+        else:
+            self._whole(data, *parts)
+
+    def _whole(self, data: bytes, key: bytes, start: int, length: int) -> None:
+        """An answer that came in one piece."""
+        head, sink = self._known.find(key), self._sink
+        if head is None or sink is None:
+            self._learning = key
+            self._feed(data)
+            self._learning = b""
+            return
+        sink.on_head(head, length)
+        if length:
+            sink.on_body(data[start:])
+        self._complete(reusable=True)
+
+    def _feed(self, data: bytes) -> None:
+        parser = self._parser
+        assert parser is not None
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -158,9 +192,16 @@ class Upstream(asyncio.Protocol):
                 self._complete(reusable=False)
         else:
             if self._done:
+                if self._learning and self._sink is not None and not self._last and self._length:
+                    self._learn(self._learning)
                 self._complete(reusable=not self._last)
             elif self._sink is not None:
                 self._sink.on_flush()
+
+    def _learn(self, key: bytes) -> None:
+        if key.startswith(b"HTTP/1.1 %d " % self._status):  # else an interim answer stood before this one
+            headers = [pair for pair in self._headers if pair[0] != b"content-length"]
+            self._known.learn(key, AnswerHead(self._status, self._reason, headers))
 
     def eof_received(self) -> None:
         return None
@@ -243,9 +284,10 @@ class Upstream(asyncio.Protocol):
         for name, value in self._headers:
             if name == b"content-length":
                 length = int(value)
+        self._status = status
         empty = bodiless(status, self._method)
         self._length = 0 if empty else length
-        sink.on_head(status, self._reason, self._headers, length if not empty else 0)
+        sink.on_head(AnswerHead(status, self._reason, self._headers), length if not empty else 0)
         if empty and self._method == b"HEAD":  # the parser cannot be told that no body follows
             self._done = self._last = True
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.proxy.messages import AnswerHead
 from gateway.proxy.retry import RetrySettings
 from gateway.proxy.settings import ProxySettings
 from gateway.proxy.upstream import Upstream, UpstreamError
@@ -18,7 +19,7 @@ def test_time_to_the_first_byte_is_measured_for_streams_only() -> None:
         scene = Scene()
         scene.begun()
         exchange = scene.exchange
-        exchange.on_head(200, b"OK", headers, None)
+        exchange.on_head(AnswerHead(200, b"OK", headers), None)
         exchange.on_flush()
         scene.now += 0.25
         exchange.on_body(b"data: 1\n\n")
@@ -37,7 +38,7 @@ def test_time_to_the_first_byte_is_measured_for_streams_only() -> None:
 def test_what_one_read_brought_leaves_in_one_write_and_one_chunk() -> None:
     scene = Scene()
     scene.begun()
-    scene.exchange.on_head(200, b"OK", EVENTS, None)
+    scene.exchange.on_head(AnswerHead(200, b"OK", EVENTS), None)
     scene.exchange.on_body(b"data: 1\n\n")
     scene.exchange.on_body(b"data: 2\n\n")
     scene.exchange.on_flush()
@@ -54,7 +55,7 @@ def test_what_one_read_brought_leaves_in_one_write_and_one_chunk() -> None:
 def test_a_complete_answer_counts_by_its_status(status: int, outcome: str) -> None:
     scene = Scene(settings=ProxySettings(retry=RetrySettings(attempts=1)))
     scene.begun()
-    scene.exchange.on_head(status, b"X", JSON, 0)
+    scene.exchange.on_head(AnswerHead(status, b"X", JSON), 0)
     scene.exchange.on_end()
     assert scene.books == {"in_flight": 0, "requests": 1, outcome: 1}
     assert scene.traffic.tally.answered == {("/v1/chat/completions", status // 100): 1}
@@ -64,7 +65,7 @@ def test_a_complete_answer_counts_by_its_status(status: int, outcome: str) -> No
 def test_a_failure_before_anything_went_out_becomes_an_error_answer_though_the_head_had_come() -> None:
     scene = Scene()
     scene.begun()
-    scene.exchange.on_head(200, b"OK", JSON, None)
+    scene.exchange.on_head(AnswerHead(200, b"OK", JSON), None)
     scene.exchange.on_body(b"half")
     scene.exchange.on_error(UpstreamError("connection reset in the middle of an answer"))
     assert (scene.client.status, scene.client.code) == (502, "worker_connection_lost")
@@ -135,7 +136,7 @@ def test_a_slow_client_pauses_its_own_upstream_only_while_it_has_one() -> None:
     assert upstream.paused
     scene.exchange.client_slow(False)
     assert not upstream.paused
-    scene.exchange.on_head(200, b"OK", JSON, 0)
+    scene.exchange.on_head(AnswerHead(200, b"OK", JSON), 0)
     scene.exchange.on_end()
     scene.exchange.client_slow(True)
     assert not upstream.paused  # it may serve somebody else by now
@@ -144,7 +145,7 @@ def test_a_slow_client_pauses_its_own_upstream_only_while_it_has_one() -> None:
 def test_a_body_is_let_go_once_the_answer_began() -> None:
     scene = Scene()
     scene.begun()
-    scene.exchange.on_head(200, b"OK", EVENTS, None)
+    scene.exchange.on_head(AnswerHead(200, b"OK", EVENTS), None)
     scene.exchange.on_flush()
     assert scene.exchange.request.body, "nothing has gone out: another worker may get it yet"
     scene.exchange.on_body(b"data: 1\n\n")
@@ -207,7 +208,7 @@ def test_whatever_happens_in_whatever_order_each_attempt_is_accounted_for_once(
             if step in ("head", "stream", "busy") and headed is not upstream:
                 headed = upstream
                 status, kind = (503 if step == "busy" else 200), (EVENTS if step == "stream" else JSON)
-                exchange.on_head(status, b"", kind, None)
+                exchange.on_head(AnswerHead(status, b"", kind), None)
             elif headed is upstream and step == "body":
                 exchange.on_body(b"data: 1\n\n")
             elif headed is upstream and step == "flush":

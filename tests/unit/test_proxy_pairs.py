@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.proxy.messages import AnswerHead
 from gateway.proxy.pairs import PairExchange, open_exchange
 from gateway.proxy.upstream import UpstreamError
 from gateway.workers.entry import Entry
@@ -40,7 +41,7 @@ class Pair:
         return any(self.scene.places[entry.worker.id].dials for entry in entries)
 
     def answered(self, body: bytes = b'{"ok":1}', status: int = 200) -> None:
-        self.exchange.on_head(status, b"", JSON, len(body))
+        self.exchange.on_head(AnswerHead(status, b"", JSON), len(body))
         self.exchange.on_body(body)
         self.exchange.on_end()
 
@@ -55,7 +56,7 @@ def body_of(upstream: FakeUpstream) -> dict[str, Any]:
 
 def prefill_answers(upstream: FakeUpstream, body: bytes = b"{}", status: int = 200) -> None:
     assert upstream.sink is not None
-    upstream.sink.on_head(status, b"", JSON, len(body))
+    upstream.sink.on_head(AnswerHead(status, b"", JSON), len(body))
     upstream.sink.on_body(body)
     upstream.sink.on_end()
 
@@ -194,7 +195,7 @@ def test_a_busy_decode_worker_ends_its_prefill_and_a_new_pair_is_formed() -> Non
     pair.exchange.begin()
     first = pair.open(pair.prefills)
     pair.open(pair.decodes)
-    pair.exchange.on_head(503, b"", JSON, 0)
+    pair.exchange.on_head(AnswerHead(503, b"", JSON), 0)
     assert first.abandoned
     pair.scene.tick()
     second = pair.open(pair.prefills)
@@ -211,7 +212,7 @@ def test_a_prefill_that_breaks_off_in_the_middle_of_a_stream_ends_it() -> None:
     pair.exchange.begin()
     prefill = pair.open(pair.prefills)
     pair.open(pair.decodes)
-    pair.exchange.on_head(200, b"", EVENTS, None)
+    pair.exchange.on_head(AnswerHead(200, b"", EVENTS), None)
     pair.exchange.on_body(b"data: 1\n\n")
     pair.exchange.on_flush()
     assert prefill.sink is not None

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.proxy.messages import AnswerHead
 from gateway.proxy.retry import RetryBudget, RetrySettings
 from gateway.proxy.settings import ProxySettings
 from gateway.proxy.upstream import UpstreamError
@@ -18,7 +19,7 @@ RESET = UpstreamError("connection reset before an answer")
 
 def answer(scene: Scene, status: int = 200, body: bytes = b'{"ok":1}') -> None:
     exchange = scene.exchange
-    exchange.on_head(status, b"", JSON, len(body))
+    exchange.on_head(AnswerHead(status, b"", JSON), len(body))
     exchange.on_body(body)
     exchange.on_end()
 
@@ -65,7 +66,7 @@ def test_a_lost_connection_is_not_tried_again_at_the_same_worker() -> None:
 def test_a_bad_status_goes_to_another_worker_and_its_connection_is_kept(status: int) -> None:
     scene = Scene(workers=2)
     upstream = scene.begun()
-    scene.exchange.on_head(status, b"", JSON, 4)
+    scene.exchange.on_head(AnswerHead(status, b"", JSON), 4)
     assert upstream.sink is not None
     assert upstream.sink is not scene.exchange
     upstream.sink.on_body(b"busy")
@@ -90,7 +91,7 @@ def test_other_statuses_are_the_clients_answer(status: int) -> None:
 def test_a_long_answer_that_nobody_will_see_is_broken_off() -> None:
     scene = Scene(workers=2)
     upstream = scene.begun()
-    scene.exchange.on_head(503, b"", JSON, None)
+    scene.exchange.on_head(AnswerHead(503, b"", JSON), None)
     assert upstream.sink is not None
     sink = upstream.sink
     for _ in range(9):
@@ -106,7 +107,7 @@ def test_one_busy_worker_is_asked_five_times_in_all_and_then_its_own_answer_pass
     upstream = scene.begun()
     pauses = []
     for _ in range(4):
-        scene.exchange.on_head(status, b"", JSON, 0)
+        scene.exchange.on_head(AnswerHead(status, b"", JSON), 0)
         assert upstream.sink is not None
         upstream.sink.on_end()
         pauses.append(scene.tick())
@@ -133,7 +134,7 @@ def test_no_worker_is_asked_twice_while_another_has_not_been() -> None:
     scene = Scene(workers=4)
     upstream = scene.begun()
     for _ in range(3):
-        scene.exchange.on_head(503, b"", JSON, 0)
+        scene.exchange.on_head(AnswerHead(503, b"", JSON), 0)
         assert upstream.sink is not None
         upstream.sink.on_end()
         scene.tick()
@@ -144,13 +145,13 @@ def test_no_worker_is_asked_twice_while_another_has_not_been() -> None:
 def test_a_stream_whose_first_event_has_not_come_moves_on() -> None:
     scene = Scene(workers=2)
     scene.begun()
-    scene.exchange.on_head(200, b"", EVENTS, None)
+    scene.exchange.on_head(AnswerHead(200, b"", EVENTS), None)
     scene.exchange.on_flush()
     assert not scene.client.got, "a head alone binds us to this worker"
     scene.exchange.on_error(UpstreamError("connection reset in the middle of an answer"))
     scene.tick()
     scene.dialling.open()
-    scene.exchange.on_head(200, b"", EVENTS, None)
+    scene.exchange.on_head(AnswerHead(200, b"", EVENTS), None)
     scene.exchange.on_body(b"data: 1\n\n")
     scene.exchange.on_flush()
     scene.exchange.on_end()
@@ -161,7 +162,7 @@ def test_a_stream_whose_first_event_has_not_come_moves_on() -> None:
 def test_a_stream_under_way_ends_with_an_error_event() -> None:
     scene = Scene(workers=2)
     scene.begun()
-    scene.exchange.on_head(200, b"", EVENTS, None)
+    scene.exchange.on_head(AnswerHead(200, b"", EVENTS), None)
     scene.exchange.on_body(b"data: 1\n\n")
     scene.exchange.on_flush()
     scene.exchange.on_error(UpstreamError("connection reset in the middle of an answer"))
@@ -173,7 +174,7 @@ def test_a_stream_under_way_ends_with_an_error_event() -> None:
 def test_a_short_answer_that_breaks_off_half_way_moves_on_too() -> None:
     scene = Scene(workers=2)
     scene.begun()
-    scene.exchange.on_head(200, b"", JSON, 100)
+    scene.exchange.on_head(AnswerHead(200, b"", JSON), 100)
     scene.exchange.on_body(b'{"half":')
     scene.exchange.on_flush()
     assert not scene.client.got
@@ -216,7 +217,7 @@ def test_the_first_byte_may_have_a_time_of_its_own() -> None:
 def test_silence_between_two_pieces_ends_a_stream_and_any_piece_prolongs_it() -> None:
     scene = Scene(settings=ProxySettings(stream_idle_timeout_s=30))
     scene.begun()
-    scene.exchange.on_head(200, b"", EVENTS, None)
+    scene.exchange.on_head(AnswerHead(200, b"", EVENTS), None)
     for _ in range(3):
         scene.exchange.on_body(b"data: 1\n\n")
         scene.exchange.on_flush()
@@ -233,7 +234,7 @@ def test_silence_between_two_pieces_ends_a_stream_and_any_piece_prolongs_it() ->
 def test_a_client_that_reads_slowly_is_not_the_workers_silence() -> None:
     scene = Scene(settings=ProxySettings(stream_idle_timeout_s=30))
     scene.begun()
-    scene.exchange.on_head(200, b"", EVENTS, None)
+    scene.exchange.on_head(AnswerHead(200, b"", EVENTS), None)
     scene.exchange.on_body(b"data: 1\n\n")
     scene.exchange.on_flush()
     scene.exchange.client_slow(True)
@@ -311,7 +312,7 @@ def one_request(scene: Scene, status: int) -> FakeClient:
     exchange = scene.request(client)
     exchange.begin()
     scene.dialling.open()
-    exchange.on_head(status, b"", JSON, 0)
+    exchange.on_head(AnswerHead(status, b"", JSON), 0)
     exchange.on_end()
     return client
 
@@ -364,7 +365,7 @@ def test_a_half_open_breaker_lets_three_requests_through_at_a_time_and_closes_af
     assert scene.traffic.admission.queued == 2
     for exchange in exchanges[:3]:
         scene.dialling.open()
-        exchange.on_head(200, b"", JSON, 0)
+        exchange.on_head(AnswerHead(200, b"", JSON), 0)
     for exchange in exchanges[:3]:
         exchange.on_end()
     assert scene.entry.worker.breaker.state is Circuit.CLOSED
@@ -386,7 +387,7 @@ def test_what_began_before_it_opened_neither_closes_nor_opens_a_half_open_breake
     old.begin()
     scene.dialling.open()
     half_open(scene)
-    old.on_head(500, b"", JSON, 0)
+    old.on_head(AnswerHead(500, b"", JSON), 0)
     old.on_end()
     assert scene.entry.worker.breaker.state is Circuit.HALF_OPEN
 
