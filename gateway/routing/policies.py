@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from random import Random
 
+from gateway.routing.least_load import LeastLoad
+from gateway.routing.passthrough import Passthrough
 from gateway.routing.policy import Policy
 from gateway.routing.power_of_two import PowerOfTwo
 from gateway.routing.random_choice import RandomChoice
@@ -15,6 +17,8 @@ _MAKERS: dict[str, Callable[[Random, RoutingSettings], Policy]] = {
     "random": lambda rng, settings: RandomChoice(rng),
     "round_robin": lambda rng, settings: RoundRobin(),
     "power_of_two": lambda rng, settings: PowerOfTwo(rng, settings.load_fresh_s),
+    "passthrough": lambda rng, settings: Passthrough(),
+    "least_load": lambda rng, settings: LeastLoad(settings),
 }
 
 POLICY_NAMES = tuple(_MAKERS)
