@@ -67,8 +67,11 @@ class LoadBoard(Generic[C]):
         self.weights = Weights(candidates)
         self.loads = [c.meters.in_flight / w for c, w in zip(candidates, self.weights.each, strict=True)]
         self._high = [max(self.loads)]
-        places = [_Place(self.loads, self._high, n, w) for n, w in enumerate(self.weights.each)]
-        self._attached = Attached(candidates, places)
+        self._attached = Attached(candidates, self._mirrors())
+
+    def _mirrors(self) -> Sequence[Mirror]:
+        """One for each candidate."""
+        return [_Place(self.loads, self._high, n, w) for n, w in enumerate(self.weights.each)]
 
     def serves(self, candidates: Sequence[C]) -> bool:
         """Whether the board is for these candidates as they are; adopts a new tuple of the same ones."""
