@@ -18,14 +18,14 @@ from typing import Any, Self
 
 GATEWAY_CORE, LOAD_CORE = 0, 1
 STOP_S = 3.0
+_CORES = sorted(os.sched_getaffinity(0))
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def pinned(core: int) -> None:
-    """Keep the calling process on one of the cores it may use; with a single one there is nothing to choose."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(0, {cores[core]})
+    """Keep the calling process on one of the cores the bench may use; with a single one there is nothing to choose."""
+    if len(_CORES) > 1:
+        os.sched_setaffinity(0, {_CORES[core]})
 
 
 def free_port() -> int:
