@@ -43,8 +43,7 @@ class Measure:
 
     def reported_wait(self, load: EngineLoad, in_flight: int) -> float:
         """Seconds, for a report that counts."""
-        waiting = load.waiting or 0
-        queued = max(waiting, in_flight - (load.running or 0))
+        queued = load.waiting_now(in_flight)
         penalty = pressure(load.kv_usage or 0.0, self.settings.kv_pressure_weight)
         tokens = queued * self.settings.mean_prefill_tokens
         return tokens / self.throughput(load) + penalty + (in_flight + 1) * TIE_S

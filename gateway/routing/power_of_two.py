@@ -1,7 +1,7 @@
 """The policy `power_of_two`: of two random candidates the one where a request will wait less.
 
-Where both engines report a fresh queue depth, the expected wait is that queue, plus what was sent there since
-the report, plus a penalty that grows steeply as the KV cache fills. A report ages for seconds while requests
+Where both engines report a fresh queue depth, the expected wait is that queue, and what has begun and ended there
+since the report, plus a penalty that grows steeply as the KV cache fills. A report ages for seconds while requests
 come by the thousand; without the middle term all of them would follow the last report to one worker. Where
 either engine is silent, the requests in flight from here decide: half a comparison would favour the silent one.
 Both are divided by the worker's weight, with the request to be placed counted among those in flight, so that
@@ -91,8 +91,7 @@ def expected_waits(one: Candidate, other: Candidate, fresh_since: float) -> tupl
         return None
     if a.at < fresh_since or b.at < fresh_since:
         return None
-    wait_a = a.waiting + max(0, one.meters.in_flight - a.waiting - (a.running or 0))
-    wait_b = b.waiting + max(0, other.meters.in_flight - b.waiting - (b.running or 0))
+    wait_a, wait_b = a.waiting_now(one.meters.in_flight), b.waiting_now(other.meters.in_flight)
     if a.kv_usage is None or b.kv_usage is None:
         return float(wait_a), float(wait_b)
     return wait_a + pressure(a.kv_usage), wait_b + pressure(b.kv_usage)

@@ -39,6 +39,16 @@ class EngineLoad:
     cache_hit_rate: float | None = None
     used_tokens: int | None = None
     max_tokens: int | None = None
+    in_flight: int | None = None
+    """Requests in flight from here when the report came; what began and ended since is known without it."""
+
+    def waiting_now(self, in_flight: int) -> int:
+        """The engine's queue by its report and what has begun and ended since. A report is seconds old while
+        requests come by the hundred: taken as it is, all would follow it to one worker."""
+        waiting = self.waiting or 0
+        if self.in_flight is None:
+            return max(waiting, in_flight - (self.running or 0))
+        return max(0, waiting + in_flight - self.in_flight)
 
 
 class Mirror(Protocol):
