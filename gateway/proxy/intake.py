@@ -4,10 +4,16 @@ Whatever two HTTP implementations could read in two ways is refused, since this 
 that is how requests are smuggled.
 """
 
+import re
+
 import httptools
 
 from gateway.proxy.messages import Headers, Request
 
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
+_CODINGS = (b"identity", b"gzip", b"x-gzip", b"compress", b"x-compress", b"deflate", b"br", b"zstd")
+"""Transfer codings that one may mean in earnest; nobody implements them in requests."""
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?\])(?::[0-9]*)?").fullmatch
 _ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization"))
 
 
@@ -29,6 +35,10 @@ def head_too_large(most: int) -> Refused:
     return Refused(431, "headers_too_large", f"the request line and headers are larger than {most} bytes")
 
 
+def too_many_headers(most: int) -> Refused:
+    return Refused(431, "headers_too_large", f"more than {most} headers")
+
+
 def body_too_large(most: int) -> Refused:
     return Refused(413, "payload_too_large", f"the body is larger than {most} bytes (--max-payload-size)")
 
@@ -43,10 +53,15 @@ def checked_head(
     if version == "1.1":
         if b"host" not in fields:
             raise malformed("the Host header is missing")
+        if not _HOST(fields[b"host"]):
+            raise malformed("the Host header is not a host, with or without a port")
     elif version != "1.0":
         raise Refused(505, "http_version_not_supported", f"HTTP/{version} is not supported; expected HTTP/1.1")
-    if method == b"CONNECT":
-        raise Refused(501, "not_implemented", "CONNECT is not supported: this is no forward proxy")
+    if method not in _METHODS:
+        why = ": this is no forward proxy" if method == b"CONNECT" else ""
+        raise Refused(501, "not_implemented", f"{method.decode('latin-1')} is not supported{why}")
+    if b"#" in target:
+        raise malformed("the target has a fragment")
     if not target.startswith(b"/"):
         target = _origin_form(method, target)
     http10 = version == "1.0"
@@ -80,7 +95,10 @@ def _body_length(fields: dict[bytes, bytes], *, http10: bool, most: int) -> int 
             raise malformed("both Content-Length and Transfer-Encoding")
         if http10:
             raise malformed("Transfer-Encoding in an HTTP/1.0 request")
-        if coding.lower() != b"chunked":
+        codings = coding.lower().split(b",")
+        if any(b"chunked" in one for one in codings[:-1]) or codings[-1].strip() not in (b"chunked", *_CODINGS):
+            raise malformed("Transfer-Encoding is not just 'chunked'")
+        if codings != [b"chunked"]:
             raise Refused(501, "not_implemented", "Transfer-Encoding: only 'chunked' is supported")
         return None
     if length is None:

@@ -4,12 +4,20 @@ llhttp does the reading, in its strict mode; heads, bodies and the overhead of c
 request stands in the queue from the end of its head on; its body is kept with it until somebody takes it.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable
 
 import httptools
 
-from gateway.proxy.intake import Refused, body_too_large, checked_head, head_too_large, malformed
+from gateway.proxy.intake import (
+    Refused,
+    body_too_large,
+    checked_head,
+    head_too_large,
+    malformed,
+    too_many_headers,
+)
 from gateway.proxy.known import KnownHeads, parted
 from gateway.proxy.messages import Head, Headers, Request
 from gateway.proxy.settings import ProxySettings
@@ -20,6 +28,12 @@ CHUNK_SLACK = 1024 * 1024
 """A chunked body may take up to OVERHEAD bytes on the wire per byte, beyond the slack."""
 REQUEST_WEIGHT = 512
 """What a queued request counts in `queued_bytes` beside its body."""
+
+
+MOST_HEADERS = 256
+_OTHER_PROTOCOL = re.compile(rb"\n|[^\r\n]* (?:RTSP|ICE)/")
+"""What the parser lets through at the beginning of a message though it is no HTTP: a bare line feed, and the
+protocols that borrowed its looks."""
 
 
 class RequestReader:
@@ -78,6 +92,9 @@ class RequestReader:
             return None
         if self.incoming is None and not self._head_fed and not self.in_head and (parts := parted(data)) is not None:
             return self._feed_from_the_start(data, *parts)
+        if self.incoming is None and not self._head_fed and not self.in_head and _OTHER_PROTOCOL.match(data):
+            self.refuse(malformed("it does not begin with a request line of HTTP"))
+            return None
         self._feed_on(data)
         return None
 
@@ -93,6 +110,9 @@ class RequestReader:
                 return request
             self.queue.append(request)
             self.queued_bytes += REQUEST_WEIGHT + length
+            return None
+        if _OTHER_PROTOCOL.match(data):
+            self.refuse(malformed("it does not begin with a request line of HTTP"))
             return None
         before = len(self.queue)
         self._feed_on(data)
@@ -199,7 +219,9 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + 4)
         if self.in_head:  # else a trailer, which ends here
-            self._headers.append((name.lower(), value))
+            if len(self._headers) >= MOST_HEADERS:
+                raise too_many_headers(MOST_HEADERS)
+            self._headers.append((name.lower(), value.strip(b" \t")))  # the parser leaves blanks behind a value
 
     def _count(self, size: int) -> None:
         self._head_size += size

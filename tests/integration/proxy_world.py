@@ -73,6 +73,11 @@ class Peer(asyncio.Protocol):
         self.send(data)
         await self._drained.wait()
 
+    async def pause(self) -> None:
+        """Let what was sent arrive before more is sent."""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
     async def more(self) -> None:
         """Wait for bytes. Raises EOFError once the connection is closed."""
         if self.closed:
