@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from random import Random
 
+from gateway.routing.bucket import Bucket
 from gateway.routing.cache_aware import CacheAware
 from gateway.routing.consistent_hashing import ConsistentHashing
 from gateway.routing.least_load import LeastLoad
+from gateway.routing.manual import Manual
 from gateway.routing.passthrough import Passthrough
 from gateway.routing.policy import Policy
 from gateway.routing.power_of_two import PowerOfTwo
@@ -25,6 +27,8 @@ _MAKERS: dict[str, Callable[[Random, RoutingSettings], Policy]] = {
     "least_load": lambda rng, settings: LeastLoad(settings),
     "consistent_hashing": lambda rng, settings: ConsistentHashing(rng),
     "prefix_hash": lambda rng, settings: PrefixHash(settings),
+    "manual": Manual,
+    "bucket": lambda rng, settings: Bucket(settings),
 }
 
 POLICY_NAMES = tuple(_MAKERS)

@@ -34,7 +34,7 @@ def worker(
 
 
 FIRST, SECOND = 0, 1
-COMPARE_ALL = {"least_load", "cache_aware"}
+COMPARE_ALL = {"least_load", "cache_aware", "bucket"}
 """Policies that look at every candidate's load."""
 
 
