@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from random import Random
 
+from gateway.routing.bucket import Bucket
 from gateway.routing.cache_aware import CacheAware
+from gateway.routing.consistent_hashing import ConsistentHashing
 from gateway.routing.least_load import LeastLoad
+from gateway.routing.manual import Manual
 from gateway.routing.passthrough import Passthrough
 from gateway.routing.policy import Policy
 from gateway.routing.power_of_two import PowerOfTwo
+from gateway.routing.prefix_hash import PrefixHash
 from gateway.routing.random_choice import RandomChoice
 from gateway.routing.round_robin import RoundRobin
 from gateway.routing.settings import RoutingSettings
@@ -21,6 +25,10 @@ _MAKERS: dict[str, Callable[[Random, RoutingSettings], Policy]] = {
     "passthrough": lambda rng, settings: Passthrough(),
     "cache_aware": lambda rng, settings: CacheAware(settings),
     "least_load": lambda rng, settings: LeastLoad(settings),
+    "consistent_hashing": lambda rng, settings: ConsistentHashing(rng),
+    "prefix_hash": lambda rng, settings: PrefixHash(settings),
+    "manual": Manual,
+    "bucket": lambda rng, settings: Bucket(settings),
 }
 
 POLICY_NAMES = tuple(_MAKERS)

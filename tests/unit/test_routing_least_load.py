@@ -169,7 +169,7 @@ def test_mirrors_are_told_of_every_change_of_requests_in_flight_and_of_every_rep
     assert listening.told == [1, 2, 1, load, None]
 
 
-@pytest.mark.parametrize("name", ["least_load", "cache_aware"])
+@pytest.mark.parametrize("name", ["least_load", "cache_aware", "prefix_hash", "bucket"])
 def test_a_policy_leaves_the_meters_when_the_fleet_changes_and_when_it_is_dropped(name: str) -> None:
     some = fleet(3)
     first, second = make_policy(name, Random(1)), make_policy(name, Random(1))

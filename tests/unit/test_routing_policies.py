@@ -34,7 +34,7 @@ def worker(
 
 
 FIRST, SECOND = 0, 1
-COMPARE_ALL = {"least_load", "cache_aware"}
+COMPARE_ALL = {"least_load", "cache_aware", "bucket"}
 """Policies that look at every candidate's load."""
 
 
@@ -171,7 +171,7 @@ def cost(name: str, size: int) -> float:
     for _ in range(20):
         began = time.perf_counter()
         for _ in range(200):
-            policy.choose(some, Query("m", key="k"), NOW)
+            policy.choose(some, Query("m", text="Hello, world", size=99, key="k"), NOW)
         best = min(best, (time.perf_counter() - began) / 200)
     return best
 
