@@ -96,7 +96,9 @@ def _body_length(fields: dict[bytes, bytes], *, http10: bool, most: int) -> int 
         if http10:
             raise malformed("Transfer-Encoding in an HTTP/1.0 request")
         codings = coding.lower().split(b",")
-        if any(b"chunked" in one for one in codings[:-1]) or codings[-1].strip() not in (b"chunked", *_CODINGS):
+        if codings[-1].strip() not in (b"chunked", *_CODINGS) or any(
+            one.strip() not in _CODINGS for one in codings[:-1]
+        ):
             raise malformed("Transfer-Encoding is not just 'chunked'")
         if codings != [b"chunked"]:
             raise Refused(501, "not_implemented", "Transfer-Encoding: only 'chunked' is supported")

@@ -31,9 +31,8 @@ REQUEST_WEIGHT = 512
 
 
 MOST_HEADERS = 256
-_OTHER_PROTOCOL = re.compile(rb"\n|[^\r\n]* (?:RTSP|ICE)/")
-"""What the parser lets through at the beginning of a message though it is no HTTP: a bare line feed, and the
-protocols that borrowed its looks."""
+_OTHER_PROTOCOL = re.compile(rb"[^\r\n]* (?:RTSP|ICE)/")
+"""Request lines of protocols that borrowed HTTP's looks, which the parser lets through."""
 
 
 class RequestReader:
@@ -45,6 +44,7 @@ class RequestReader:
         "_head_size",
         "_headers",
         "_known",
+        "_line",
         "_mono",
         "_parser",
         "_settings",
@@ -75,6 +75,8 @@ class RequestReader:
         self._steps = 0
         self._telling = False
         self._cut_short = False
+        self._line: bytes | None = None
+        """The beginning of a message's first line, until the whole line is there."""
         self.queue: deque[Request] = deque()
         """Requests that wait for their turn; the last one's body may still be coming."""
         self.queued_bytes = 0
@@ -90,17 +92,34 @@ class RequestReader:
         """Read on. A request that is the first in line and came whole is returned at once, others are queued."""
         if self._parser is None:
             return None
-        if self.incoming is None and not self._head_fed and not self.in_head and (parts := parted(data)) is not None:
-            return self._feed_from_the_start(data, *parts)
-        if self.incoming is None and not self._head_fed and not self.in_head and _OTHER_PROTOCOL.match(data):
-            self.refuse(malformed("it does not begin with a request line of HTTP"))
+        if self.incoming is not None or self._head_fed or self.in_head:
+            if self._line is not None:
+                self._read_line(self._line + data)
+            self._feed_on(data)
             return None
+        self._line = None
+        parts = parted(data)
+        if parts is not None:
+            return self._feed_from_the_start(data, *parts)
+        self._read_line(data)
+        before = self._steps
         self._feed_on(data)
+        if self.in_head and self._steps == before + 1:  # all of it is one head, so far
+            self._head_fed = len(data)
+            self._check_head_fed()
         return None
+
+    def _read_line(self, line: bytes) -> None:
+        """Look at the first line of a message, of which this has come so far."""
+        whole = b"\n" in line
+        self._line = None if whole or len(line) > self._settings.max_head_bytes else line
+        if whole and (_OTHER_PROTOCOL.match(line) or (not self._steps and line.startswith(b"\n"))):
+            self.refuse(malformed("it does not begin with a request line of HTTP"))
 
     def _feed_from_the_start(self, data: bytes, key: bytes, start: int, length: int) -> Request | None:
         """A piece that begins with a whole head."""
         if len(data) != start + length or length > self._settings.max_payload_bytes:
+            self._read_line(data)
             self._feed_on(data)
             return None
         known = self._known.find(key)
@@ -111,9 +130,7 @@ class RequestReader:
             self.queue.append(request)
             self.queued_bytes += REQUEST_WEIGHT + length
             return None
-        if _OTHER_PROTOCOL.match(data):
-            self.refuse(malformed("it does not begin with a request line of HTTP"))
-            return None
+        self._read_line(data)
         before = len(self.queue)
         self._feed_on(data)
         if len(self.queue) == before + 1 and self.refused is None:
@@ -123,18 +140,23 @@ class RequestReader:
         return None
 
     def _feed_on(self, data: bytes) -> None:
+        if self._parser is None:  # the line was refused
+            return
         steps = self._steps
         self._parse(data)
         fed = len(data) if steps == self._steps else 0  # else a head or body began or ended within this piece
         incoming = self.incoming
         if incoming is None:
             self._head_fed = self._head_fed + fed if fed else 0
-            if self._head_fed > self._settings.max_head_bytes:
-                self.refuse(head_too_large(self._settings.max_head_bytes))
+            self._check_head_fed()
         elif incoming.length is None:
             self._wire += fed
             if self._wire > CHUNK_SLACK + CHUNK_OVERHEAD * incoming.size:
                 self.refuse(malformed("its chunks are mostly overhead"))
+
+    def _check_head_fed(self) -> None:
+        if self._head_fed > self._settings.max_head_bytes:
+            self.refuse(head_too_large(self._settings.max_head_bytes))
 
     def put_back(self, request: Request) -> None:
         """A request that `feed` returned cannot begin yet: it is the first in line."""

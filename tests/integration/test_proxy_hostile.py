@@ -1,5 +1,6 @@
 """Hostile requests over real sockets: each is refused, nothing reaches a worker, nothing leaks, and life goes on."""
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,6 +9,7 @@ from tests.integration.proxy_world import World, answer, hang_up, post, until, w
 from tests.unit.hostile import GOOD, Hostile, cases
 
 CASES = cases()
+ANSWERS = re.compile(rb"HTTP/1\.1 [0-9]{3} ").findall
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ async def refused(w: World, case: Hostile, *, step: int) -> None:
         raw = await client.until_closed()
         assert raw.startswith(b"HTTP/1.1 "), case.name
         assert int(raw[9:12]) in case.statuses, (case.name, raw)
-        assert raw.count(b"HTTP/1.1 ") == 1, case.name
+        assert len(ANSWERS(raw)) == 1, case.name
         assert b"\r\nconnection: close\r\n" in raw, case.name
     else:
         client.send(case.data)
@@ -64,8 +66,8 @@ async def test_a_hostile_request_behind_a_good_one_ends_the_connection_after_the
     async with world() as w:
         worker = None
         for case in CASES:
-            if not case.statuses or len(case.data) > 10_000:
-                continue
+            if not case.statuses or len(case.data) > 10_000 or case.data.startswith(b"\n") or b" RTSP/" in case.data:
+                continue  # what the parser swallows in the middle of a piece
             client = await w.client()
             client.send(post() + case.data)
             if worker is None:
@@ -78,7 +80,7 @@ async def test_a_hostile_request_behind_a_good_one_ends_the_connection_after_the
             assert head.startswith(b"HTTP/1.1 200 "), (case.name, raw)
             assert rest.startswith(b"goodHTTP/1.1 "), (case.name, raw)
             assert int(rest[13:16]) in case.statuses, (case.name, rest)
-            assert raw.count(b"HTTP/1.1 ") == 2, case.name
+            assert len(ANSWERS(raw)) == 2, case.name
             assert not worker.inbox, case.name
             await hang_up(client)
         assert w.workers[0].waiting == 0

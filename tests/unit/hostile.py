@@ -38,11 +38,20 @@ LENGTHS = (
     b'"2"', b"99999999999999999999999", b"-0", b"\xd9\xa2", b"2_0", b"(2)", b"0 2", b"2\t2",
 )  # fmt: skip
 CODINGS = (
-    b"xchunked", b"chunked, identity", b"identity, chunked", b"chunked, chunked", b"chunkedx", b"\x0bchunked",
-    b"chunked\x00", b'"chunked"', b"chunked;q=1", b",chunked", b"chunked,", b"chun ked", b"x, chunked", b"gzip, chunked",
+    b"xchunked", b"chunked, identity", b"chunked, chunked", b"chunkedx", b"\x0bchunked",
+    b"chunked\x00", b'"chunked"', b"chunked;q=1", b",chunked", b"chunked,", b"chun ked",
     b"[chunked]", b"chunked\x0c", b"\xefchunked", b"chunked#", b"'chunked'",
 )  # fmt: skip
-UNKNOWN_CODINGS = (b"identity", b"gzip", b"deflate", b"br", b"cow")
+UNKNOWN_CODINGS = (
+    b"identity",
+    b"gzip",
+    b"deflate",
+    b"br",
+    b"cow",
+    b"gzip, chunked",
+    b"x, chunked",
+    b"identity, chunked",
+)
 CHUNKED_BODIES = (
     b"-1\r\na\r\n0\r\n\r\n", b"0x1\r\na\r\n0\r\n\r\n", b"zz\r\na\r\n0\r\n\r\n", b"\r\na\r\n0\r\n\r\n",
     b"1 \r\na\r\n0\r\n\r\n", b" 1\r\na\r\n0\r\n\r\n", b"\t1\r\na\r\n0\r\n\r\n", b"1;a\nb\r\na\r\n0\r\n\r\n",
@@ -95,8 +104,8 @@ OTHER_REQUEST_LINES = (
     (b"CONNECT gw:443 HTTP/1.1", frozenset((400, 501))),
     (b"PROPFIND / HTTP/1.1", frozenset((501,))),
     (b"LINK /generate HTTP/1.1", frozenset((501,))),
-    (b"SOURCE /generate ICE/1.0", frozenset((400,))),
-    (b"DESCRIBE /generate RTSP/1.0", frozenset((400,))),
+    (b"SOURCE /generate ICE/1.0", frozenset((400, 501))),
+    (b"DESCRIBE /generate RTSP/1.0", frozenset((400, 501))),
     (b"POST /generate RTSP/1.0", frozenset((400,))),
 )
 
@@ -111,7 +120,8 @@ def _lengths_and_codings() -> Iterator[Hostile]:
     chunked, length = b"Transfer-Encoding: chunked", b"Content-Length: %d" % len(b"0\r\n\r\n" + INSIDE)
     for name, lines in (("length first", (length, chunked)), ("coding first", (chunked, length))):
         yield Hostile(f"both framings, {name}", _head(*lines, body=b"0\r\n\r\n" + INSIDE))
-        yield Hostile(f"both framings, {name}, short", _head(b"Content-Length: 4", chunked, body=b"5c\r\n" + INSIDE))
+        short = (b"Content-Length: 4", chunked) if lines[0] is length else (chunked, b"Content-Length: 4")
+        yield Hostile(f"both framings, {name}, short", _head(*short, body=b"5c\r\n" + INSIDE))
     for value in CODINGS:
         yield Hostile(
             f"Transfer-Encoding: {value!r}", _head(b"Transfer-Encoding: " + value, body=b"0\r\n\r\n" + INSIDE)
@@ -140,7 +150,6 @@ def _heads() -> Iterator[Hostile]:
         yield Hostile(f"Host: {host!r}", data)
     yield Hostile("no Host", b"POST /generate HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
     yield Hostile("two Hosts", _head(b"Host: other", b"Content-Length: 2"))
-    yield Hostile("the same Host twice", _head(b"Host: gw", b"Content-Length: 2"))
     yield Hostile("odd expectation", _head(b"Expect: 200-ok", b"Content-Length: 2"), frozenset((417,)))
     for place in range(1, GOOD.count(b"\r\n") + 1):
         parts = GOOD.split(b"\r\n")
