@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 
-from gateway.routing.board import Attached, least, unchanged, without
+from gateway.routing.board import NEVER, Attached, Ranking, unchanged
 from gateway.routing.policy import C, Candidate, Explanation, Query, Stateless
 from gateway.routing.power_of_two import pressure
 from gateway.routing.settings import RoutingSettings
@@ -57,8 +57,8 @@ class _Lists:
 
     def __init__(self, measure: Measure, count: int) -> None:
         self.measure = measure
-        self.reported = [inf] * count
-        self.silent = [inf] * count
+        self.reported = Ranking([NEVER] * count)
+        self.silent = Ranking([NEVER] * count)
         self.speaking = 0
         self.throughputs = 0
         """Sum over those that speak."""
@@ -80,10 +80,10 @@ class _Place:
     def moved(self, in_flight: int) -> None:
         self._in_flight = in_flight
         if self._load is None:
-            self._lists.silent[self._place] = (in_flight + (in_flight + 1) * TIE_S) / self._weight
+            self._lists.silent.set(self._place, (in_flight + (in_flight + 1) * TIE_S) / self._weight)
         else:
             wait = self._lists.measure.reported_wait(self._load, in_flight)
-            self._lists.reported[self._place] = wait / self._weight
+            self._lists.reported.set(self._place, wait / self._weight)
 
     def reported(self, load: EngineLoad | None) -> None:
         self.look(load, load.at if load is not None else 0.0)
@@ -101,9 +101,9 @@ class _Place:
             lists.speaking += 1
             lists.throughputs += lists.measure.throughput(self._load)
             lists.expires = min(lists.expires, self._load.at + lists.measure.settings.load_fresh_s)
-            lists.silent[self._place] = inf
+            lists.silent.set(self._place, NEVER)
         else:
-            lists.reported[self._place] = inf
+            lists.reported.set(self._place, NEVER)
         self.moved(self._in_flight)
 
 
@@ -144,11 +144,13 @@ class LeastLoad(Stateless):
     def __init__(self, settings: RoutingSettings) -> None:
         self._measure = Measure(settings)
         self._board: _Board | None = None
-        self._last = -1
 
     def choose(self, candidates: Sequence[C], query: Query, now: float, avoid: Collection[Candidate] = ()) -> C:
-        self._last = self._place(candidates, now, avoid)
-        return candidates[self._last]
+        place = self._place(candidates, now, avoid)
+        if (board := self._board) is not None:
+            board.lists.reported.took(place)
+            board.lists.silent.took(place)
+        return candidates[place]
 
     def explain(self, candidates: Sequence[C], query: Query, now: float) -> Explanation:
         place = self._place(candidates, now, ())
@@ -156,7 +158,7 @@ class LeastLoad(Stateless):
         in_flight = chosen.meters.in_flight
         if not lists.speaking:
             why = f"no engine reports its queue; the fewest in flight ({in_flight})"
-        elif lists.reported[place] < inf and chosen.load is not None:
+        elif lists.reported.scores[place] < NEVER and chosen.load is not None:
             wait = self._measure.reported_wait(chosen.load, in_flight)
             why = f"shortest expected wait of {len(candidates)}: {wait:.3f} s ({chosen.load.waiting} waiting there, "
             why += f"{in_flight} in flight from here)"
@@ -179,13 +181,13 @@ class LeastLoad(Stateless):
     def _place(self, candidates: Sequence[Candidate], now: float, avoid: Collection[Candidate]) -> int:
         lists = self._current(candidates, now).lists
         if not lists.speaking:
-            return least(without(lists.silent, candidates, avoid), self._last)
-        reported = without(lists.reported, candidates, avoid)
+            return lists.silent.least_without(candidates, avoid)
         if lists.speaking == len(candidates):
-            return least(reported, self._last)
-        silent = without(lists.silent, candidates, avoid)
+            return lists.reported.least_without(candidates, avoid)
+        best, other = lists.reported.least_without(candidates, avoid), lists.silent.least_without(candidates, avoid)
+        wait, requests = lists.reported.scores[best], lists.silent.scores[other]
+        if avoid:  # where all of one kind are avoided, the best of that kind is one of them
+            wait = NEVER if candidates[best] in avoid else wait
+            requests = NEVER if candidates[other] in avoid else requests
         per_request = self._measure.settings.mean_prefill_tokens * lists.speaking / lists.throughputs
-        if min(silent) == inf:
-            return least(reported, self._last)
-        best, other = least(reported, self._last), least(silent, self._last)
-        return best if reported[best] <= silent[other] * per_request else other
+        return best if wait <= requests * per_request else other
