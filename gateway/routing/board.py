@@ -39,7 +39,11 @@ class Attached:
         """Take the mirrors away again; once is enough, more does no harm."""
         for candidate, mirror in zip(self._candidates, self._mirrors, strict=True):
             meters = candidate.meters
-            meters.mirrors = tuple(other for other in meters.mirrors if other is not mirror)
+            mirrors = meters.mirrors
+            if len(mirrors) == 1 and mirrors[0] is mirror:
+                meters.mirrors = ()
+            else:
+                meters.mirrors = tuple(other for other in mirrors if other is not mirror)
         self._candidates = self._mirrors = ()
 
     def __del__(self) -> None:
@@ -131,8 +135,8 @@ def unchanged(known: Weights, candidates: Sequence[Candidate]) -> Weights | None
     before = known.candidates
     if len(candidates) != len(before) or not all(map(is_, candidates, before)):
         return None
-    weights = Weights(candidates)
-    return weights if weights.each == known.each else None
+    weights = Weights.renewed(known, candidates)
+    return weights if weights.each is known.each or weights.each == known.each else None
 
 
 def without(scores: list[float], candidates: Sequence[Candidate], avoid: Collection[Candidate]) -> list[float]:

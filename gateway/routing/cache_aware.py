@@ -11,7 +11,7 @@ that holds least of the tree, so that a new fleet fills evenly. The tree learns 
 from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple, cast
 
-from gateway.routing.board import NEVER, LoadBoard, Ranking
+from gateway.routing.board import LoadBoard, Ranking
 from gateway.routing.policy import C, Candidate, Explanation, Query
 from gateway.routing.radix import Path, Tree, tokens_as_text
 from gateway.routing.settings import RoutingSettings
@@ -53,22 +53,22 @@ class _Board(LoadBoard[Any]):
 
     __slots__ = ("_mirrored", "holders", "places", "ranking", "shares")
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self.ranking = Ranking([NEVER] * len(candidates))
-        self.shares = [0] * len(candidates)
-        self.holders = [-1] * len(candidates)
-        self.places: dict[int, int] = {}
+    def __init__(self, candidates: Sequence[Candidate], holders: list[int], shares: list[int]) -> None:
+        self.holders, self.shares = holders, shares
+        self.places = {holder: place for place, holder in enumerate(holders)}
         super().__init__(candidates)
 
     def _mirrors(self) -> Sequence[Mirror]:
+        loaded = zip(self.candidates, self.weights.each, self.shares, strict=True)
+        self.ranking = Ranking([(c.meters.in_flight + 1) / w * SHARE_ROOM + share for c, w, share in loaded])
         self._mirrored = [_Place(self, place) for place in range(len(self.candidates))]
         return self._mirrored
 
-    def seat(self, place: int, holder: int, share: int) -> None:
-        """The worker at this place is this holder from now on."""
+    def seat(self, place: int, holder: int) -> None:
+        """The worker at this place started anew, as this holder."""
         self.places.pop(self.holders[place], None)
         self.holders[place], self.places[holder] = holder, place
-        self.set_share(place, share)
+        self.set_share(place, 0)
 
     def set_share(self, place: int, share: int) -> None:
         self.shares[place] = share
@@ -129,7 +129,7 @@ class CacheAware:
         self.tree.forget(holder)
         board = self._board
         if board is not None and (place := board.places.get(holder)) is not None:
-            board.seat(place, self._holder(worker_id), 0)
+            board.seat(place, self._holder(worker_id))
 
     def tend(self, now: float) -> None:
         """Take out of the tree what is void, too much or too old: a slice of it."""
@@ -191,12 +191,12 @@ class CacheAware:
     # --- who is where ---
 
     def _adopt(self, candidates: Sequence[Candidate]) -> _Board:
-        before, board = self._board, _Board.renewed(self._board, candidates)
-        if board is not before:
-            for place, candidate in enumerate(candidates):
-                holder = self._holder(candidate.worker.id)
-                board.seat(place, holder, self.tree.share(holder))
-            self._board = board
+        board = self._board
+        if board is None or not board.serves(candidates):
+            if board is not None:
+                board.close()
+            holders = [self._holder(candidate.worker.id) for candidate in candidates]
+            board = self._board = _Board(candidates, holders, [*map(self.tree.share, holders)])
         return board
 
     def _holder(self, worker_id: WorkerId) -> int:

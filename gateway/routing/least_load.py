@@ -51,19 +51,42 @@ class Measure:
 
 
 class _Lists:
-    """Scores beside a tuple: of those with a report (seconds), and of the silent (requests); the other is infinite."""
+    """Scores of those with a report that counts (seconds), and of the silent (requests); the other is NEVER."""
 
     __slots__ = ("expires", "measure", "reported", "silent", "speaking", "throughputs")
 
-    def __init__(self, measure: Measure, count: int) -> None:
+    def __init__(self, measure: Measure, candidates: Sequence[Candidate], weights: list[float], now: float) -> None:
         self.measure = measure
-        self.reported = Ranking([NEVER] * count)
-        self.silent = Ranking([NEVER] * count)
         self.speaking = 0
         self.throughputs = 0
         """Sum over those that speak."""
         self.expires = inf
         """When the oldest report that was ever counted ceases to be fresh."""
+        reported, silent = [NEVER] * len(candidates), [NEVER] * len(candidates)
+        for place, (candidate, weight) in enumerate(zip(candidates, weights, strict=True)):
+            in_flight, load = candidate.meters.in_flight, candidate.load
+            if load is not None and measure.counts(load, now):
+                self.speaks(load)
+                reported[place] = measure.reported_wait(load, in_flight) / weight
+            else:
+                silent[place] = silent_score(in_flight) / weight
+        self.reported, self.silent = Ranking(reported), Ranking(silent)
+
+    def speaks(self, load: EngineLoad) -> None:
+        """One more with a report that counts."""
+        self.speaking += 1
+        self.throughputs += self.measure.throughput(load)
+        self.expires = min(self.expires, load.at + self.measure.settings.load_fresh_s)
+
+    def falls_silent(self, load: EngineLoad) -> None:
+        """This report no longer counts."""
+        self.speaking -= 1
+        self.throughputs -= self.measure.throughput(load)
+
+
+def silent_score(in_flight: int) -> float:
+    """Requests that wait before one at a worker that does not report."""
+    return in_flight + (in_flight + 1) * TIE_S
 
 
 class _Place:
@@ -71,16 +94,15 @@ class _Place:
 
     __slots__ = ("_in_flight", "_lists", "_load", "_place", "_weight")
 
-    def __init__(self, lists: _Lists, place: int, weight: float, candidate: Candidate, now: float) -> None:
+    def __init__(self, lists: _Lists, place: int, weight: float, candidate: Candidate) -> None:
         self._lists, self._place, self._weight = lists, place, weight
         self._in_flight = candidate.meters.in_flight
-        self._load: EngineLoad | None = None
-        self.look(candidate.load, now)
+        self._load = candidate.load if lists.silent.scores[place] == NEVER else None
 
     def moved(self, in_flight: int) -> None:
         self._in_flight = in_flight
         if self._load is None:
-            self._lists.silent.set(self._place, (in_flight + (in_flight + 1) * TIE_S) / self._weight)
+            self._lists.silent.set(self._place, silent_score(in_flight) / self._weight)
         else:
             wait = self._lists.measure.reported_wait(self._load, in_flight)
             self._lists.reported.set(self._place, wait / self._weight)
@@ -94,13 +116,10 @@ class _Place:
     def look(self, load: EngineLoad | None, now: float) -> None:
         lists = self._lists
         if self._load is not None:
-            lists.speaking -= 1
-            lists.throughputs -= lists.measure.throughput(self._load)
+            lists.falls_silent(self._load)
         self._load = load if lists.measure.counts(load, now) else None
         if self._load is not None:
-            lists.speaking += 1
-            lists.throughputs += lists.measure.throughput(self._load)
-            lists.expires = min(lists.expires, self._load.at + lists.measure.settings.load_fresh_s)
+            lists.speaks(self._load)
             lists.silent.set(self._place, NEVER)
         else:
             lists.reported.set(self._place, NEVER)
@@ -114,10 +133,10 @@ class _Board:
 
     def __init__(self, candidates: Sequence[Candidate], measure: Measure, now: float) -> None:
         self.candidates = candidates
-        self.lists = _Lists(measure, len(candidates))
         self._weights = Weights(candidates)
         each = self._weights.each
-        self._places = [_Place(self.lists, n, each[n], c, now) for n, c in enumerate(candidates)]
+        self.lists = _Lists(measure, candidates, each, now)
+        self._places = [_Place(self.lists, n, each[n], c) for n, c in enumerate(candidates)]
         self._attached = Attached(candidates, self._places)
 
     def serves(self, candidates: Sequence[Candidate]) -> bool:

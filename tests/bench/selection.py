@@ -191,6 +191,10 @@ def full_tree(rng: Random, calls: int, size: int) -> tuple[list[Row], dict[str, 
     measure("a prompt it knows", lambda: next(again))
     measure("a conversation that goes on", lambda: next(again) + prompts.piece(200))
     measure("nothing in common", lambda: prompts.piece(PROMPT))
+    gc.disable()
+    measure("new user text, no garbage collection", prompts.fresh)
+    measure("nothing in common, no garbage collection", lambda: prompts.piece(PROMPT))
+    gc.enable()
     for one in candidates:
         for _ in range(80):
             one.meters.began()
