@@ -161,9 +161,14 @@ def test_percentiles_of_few_values_are_among_them() -> None:
 
 
 def test_memory_growth_leaves_the_warm_up_out() -> None:
-    readings = [Reading(at, mb, 0, 0) for at, mb in ((0, 50.0), (10, 70.0), (20, 80.0), (60, 81.0), (100, 83.0))]
-    assert growth_mb(readings, 100) == 3.0
-    assert growth_mb(readings[:3], 100) is None
+    readings = [Reading(at, mb, 0, 0) for at, mb in ((0, 50.0), (100, 70.0), (200, 80.0), (600, 81.0), (1000, 83.0))]
+    assert growth_mb(readings, 1000) == 3.0
+    assert growth_mb(readings[:3], 1000) is None
+
+
+def test_a_short_run_spends_half_its_time_warming_up() -> None:
+    readings = [Reading(at, mb, 0, 0) for at, mb in ((0, 50.0), (20, 70.0), (30, 80.0), (45, 81.0), (60, 82.0))]
+    assert growth_mb(readings, 60) == 2.0
 
 
 def test_a_complaint_in_the_log_is_found() -> None:
