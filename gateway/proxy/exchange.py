@@ -21,7 +21,7 @@ from gateway.proxy.relay import Client, Relay
 from gateway.proxy.retry import BUSY, FAILURES
 from gateway.proxy.routes import DATA_ROUTES
 from gateway.proxy.selection import NoRoom, choose, targeted
-from gateway.proxy.traffic import Place, Traffic
+from gateway.proxy.traffic import GATHER_S, Place, Traffic
 from gateway.proxy.upstream import Upstream, UpstreamError
 from gateway.routing.policy import Query
 from gateway.workers.entry import Entry
@@ -47,6 +47,7 @@ class Exchange(Relay):
         "_dispatch",
         "_due",
         "_failed",
+        "_gathers",
         "_heard",
         "_hints",
         "_pending",
@@ -59,6 +60,7 @@ class Exchange(Relay):
         "_upstream",
         "_waits",
         "_whole",
+        "_wrote",
     )
 
     role = Role.REGULAR
@@ -76,12 +78,13 @@ class Exchange(Relay):
         """What will call back: a connection being opened, or the pause before the next attempt."""
         self._due = 0.0
         self._heard = 0.0
+        self._wrote = 0.0
         self._failed = 0
         self._tried: tuple[Entry, ...] = ()
         self._reason: tuple[int, str, str, bytes] | None = None
         """Status, code and text of the last failed attempt, and its worker's id."""
         self._waits = Waits.NOTHING
-        self._permit = self._ttft_due = self._whole = False
+        self._permit = self._ttft_due = self._whole = self._gathers = False
 
     # --- the client's side ---
 
@@ -254,14 +257,19 @@ class Exchange(Relay):
     def _body_for(self, worker: Worker) -> bytes:
         """The request's body as this worker is to get it."""
         name = self.name_for(worker)
-        if name == self._hints.model or self.request.fields.get(b"content-type", b"").startswith(b"multipart/"):
+        if name == self._hints.model:
+            return self.request.body
+        if self.request.fields.get(b"content-type", b"").startswith(b"multipart/"):
             return self.request.body
         return with_members(self.request.body, {"model": name})
 
     def name_for(self, worker: Worker) -> str | None:
         """The model's name as this worker knows it."""
         name = self._query.model
-        return next((card.id for card in worker.spec.models if name in card.aliases), name)
+        for card in worker.spec.models:
+            if name in card.aliases:
+                return card.id
+        return name
 
     # --- the worker's side ---
 
@@ -292,10 +300,24 @@ class Exchange(Relay):
         if not self._heard:
             self._watch_for_silence(now)
         self._heard = now
-        if self._pieces and not self._whole:
-            if not self.sent:
-                self.sent = True
-                self.request.body = b""  # it will not be sent again, and a stream may last for minutes
+        if not self._pieces or self._whole:
+            return
+        if not self.sent:
+            self.sent = True
+            self.request.body = b""  # it will not be sent again, and a stream may last for minutes
+        elif now - self._wrote < GATHER_S:
+            if not self._gathers:
+                self._gathers = True
+                self.traffic.gather(self)
+            return
+        self._wrote = now
+        self.client.writelines(self._framed())
+
+    def write_gathered(self) -> None:
+        """What came within the last moment goes out in one write (traffic.Gathers)."""
+        self._gathers = False
+        if self._pieces and not self.over:
+            self._wrote = self.traffic.mono()
             self.client.writelines(self._framed())
 
     def on_upstream_slow(self, slow: bool) -> None:

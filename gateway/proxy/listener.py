@@ -16,7 +16,7 @@ from gateway.proxy.deadline import Deadline
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.front import Front
 from gateway.proxy.intake import Refused
-from gateway.proxy.messages import Request
+from gateway.proxy.messages import Request, write_to
 from gateway.proxy.pairs import open_exchange
 from gateway.proxy.reader import RequestReader
 from gateway.proxy.relay import Relay
@@ -78,7 +78,12 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return  # lingering: read and drop
-        self._reader.feed(data)
+        request = self._reader.feed(data)
+        if request is not None:
+            if self._exchange is None and not self._paused and not self._advancing:
+                self._begin(request)
+                return
+            self._reader.put_back(request)
         if self._exchange is not None and not self._exchange.request.complete:
             self._deadline.move(self._mono() + self._idle_s)
         self._advance()
@@ -165,7 +170,7 @@ class ClientConnection(asyncio.Protocol):
 
     def writelines(self, pieces: Sequence[bytes]) -> None:
         if not self._transport.is_closing():
-            self._transport.writelines(pieces)
+            write_to(self._transport, pieces)
 
     def done(self, *, keep: bool) -> None:
         exchange, self._exchange = self._exchange, None

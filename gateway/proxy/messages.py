@@ -6,7 +6,8 @@ both directions, cookies included: unlike SMG, which forwards a list of request 
 headers of their own and a list here would have to know them all. Names are written in lower case.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
@@ -60,6 +61,17 @@ class AnswerHead:
             lines = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in ending]
             self._passing = b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.reason, b"".join(lines))
         return self._passing
+
+
+JOINED_BYTES = 64 * 1024
+
+
+def write_to(transport: asyncio.WriteTransport, pieces: Sequence[bytes]) -> None:
+    """Write these pieces at once. Joining short ones costs less than what the transport spends on several."""
+    if len(pieces) > 1 and sum(map(len, pieces)) > JOINED_BYTES:
+        transport.writelines(pieces)
+    else:
+        transport.write(b"".join(pieces))
 
 
 class BodyTaker(Protocol):

@@ -72,32 +72,35 @@ class RequestReader:
         self.refused: Refused | None = None
         """What to answer after everything in the queue, before closing."""
 
-    def feed(self, data: bytes) -> None:
-        """Read on."""
+    def feed(self, data: bytes) -> Request | None:
+        """Read on. A request that is the first in line and came whole is returned at once, others are queued."""
         if self._parser is None:
-            return
+            return None
         if self.incoming is None and not self._head_fed and not self.in_head and (parts := parted(data)) is not None:
-            self._feed_from_the_start(data, *parts)
-        else:
-            self._feed_on(data)
+            return self._feed_from_the_start(data, *parts)
+        self._feed_on(data)
+        return None
 
-    def _feed_from_the_start(self, data: bytes, key: bytes, start: int, length: int) -> None:
+    def _feed_from_the_start(self, data: bytes, key: bytes, start: int, length: int) -> Request | None:
         """A piece that begins with a whole head."""
         if len(data) != start + length or length > self._settings.max_payload_bytes:
             self._feed_on(data)
-            return
+            return None
         known = self._known.find(key)
         if known is not None:
             request = known.again(length, data[start:])
+            if not self.queue:
+                return request
             self.queue.append(request)
             self.queued_bytes += REQUEST_WEIGHT + length
-            return
+            return None
         before = len(self.queue)
         self._feed_on(data)
         if len(self.queue) == before + 1 and self.refused is None:
             request = self.queue[-1]
             if request.complete and request.size == length and not request.wants_continue:
                 self._known.learn(key, request.head())
+        return None
 
     def _feed_on(self, data: bytes) -> None:
         steps = self._steps
@@ -112,6 +115,11 @@ class RequestReader:
             self._wire += fed
             if self._wire > CHUNK_SLACK + CHUNK_OVERHEAD * incoming.size:
                 self.refuse(malformed("its chunks are mostly overhead"))
+
+    def put_back(self, request: Request) -> None:
+        """A request that `feed` returned cannot begin yet: it is the first in line."""
+        self.queue.append(request)
+        self.queued_bytes += REQUEST_WEIGHT + request.size
 
     def take(self) -> Request:
         """The first of the queue, to be answered now. What comes of its body from now on goes to its `taker`."""

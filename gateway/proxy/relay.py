@@ -147,7 +147,7 @@ class Relay:
         if pieces:
             self._pieces = []
             if self.streams:
-                self._mid_event = not pieces[-1].endswith((b"\n\n", b"\r\n\r\n"))
+                self._mid_event = not _ends_event(pieces[-1])
             if self._chunked:
                 out.append(b"%x\r\n" % (len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))))
                 out += pieces
@@ -220,9 +220,14 @@ class Relay:
         self.traffic.tally.answer(self.route_name, status)
         self.traffic.tally.refusal(code)
         if self.streams and (self._chunked or self._delimited):
-            event = sse_error(status, code, message, mid_event=self._mid_event, route=self.request.route)
+            mid_event = not _ends_event(self._pieces[-1]) if self._pieces else self._mid_event
+            event = sse_error(status, code, message, mid_event=mid_event, route=self.request.route)
             self._pieces.append(event)
             self.client.writelines((*self._framed(), LAST_CHUNK) if self._chunked else self._framed())
             self.client.done(keep=self.keep)
         else:
             self.client.cut(reset=self._delimited)
+
+
+def _ends_event(piece: bytes) -> bool:
+    return piece.endswith((b"\n\n", b"\r\n\r\n"))

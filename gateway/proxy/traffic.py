@@ -29,6 +29,17 @@ class Place(Protocol):
     def dial(self, opened: Callable[[Upstream], None], failed: Callable[[UpstreamError], None]) -> Dial: ...
 
 
+class Gathers(Protocol):
+    """An answer of which more pieces come than need a write each."""
+
+    def write_gathered(self) -> None: ...
+
+
+GATHER_S = 0.002
+"""Pieces of one answer that come faster than this go out together: nobody reads 500 a second, and a write costs
+more than all else that is done for a piece. The first piece never waits, nor do tokens at an engine's pace."""
+
+
 @dataclass(slots=True)
 class Traffic:
     """`mono` is a clock in seconds, `later` calls back after a delay; `probe_now` is told of a worker that real
@@ -51,12 +62,24 @@ class Traffic:
     """Requests on data routes between their arrival and the end of their answers."""
     on_idle: Callable[[], None] | None = None
     """Called when `in_flight` falls to 0; set by whoever waits for that."""
+    _gathering: "list[Gathers]" = field(default_factory=list)
     stopping: bool = False
     """Every answer is the last of its connection."""
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.settings.admission, self.mono, self.later)
         self.budget = RetryBudget(self.settings.retry)
+
+    def gather(self, answer: Gathers) -> None:
+        """Have it write in a moment, with all others of this moment: one timer serves them all."""
+        if not self._gathering:
+            self.later(GATHER_S, self._write_gathered)
+        self._gathering.append(answer)
+
+    def _write_gathered(self) -> None:
+        answers, self._gathering = self._gathering, []
+        for answer in answers:
+            answer.write_gathered()
 
     def arrived(self) -> None:
         self.arrivals += 1

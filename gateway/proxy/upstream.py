@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import httptools
 
 from gateway.proxy.known import KnownHeads, parted
-from gateway.proxy.messages import AnswerHead, Headers, bodiless
+from gateway.proxy.messages import AnswerHead, Headers, bodiless, write_to
 
 _NO_HEAD = -1
 """In place of a body's length, while the head has not come."""
@@ -114,7 +114,7 @@ class Upstream(asyncio.Protocol):
         self._method = method
         self.answered = self._done = self._last = False
         self._uploading = more
-        self.transport.writelines(pieces)
+        write_to(self.transport, pieces)
 
     def write(self, data: bytes) -> None:
         if self.usable:

@@ -4,11 +4,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from gateway.workers.meters import EngineLoad
+from gateway.workers.meters import EngineLoad, Mirror
 from gateway.workers.model import Worker, WorkerId
 
 
 class InFlight(Protocol):
+    mirrors: tuple[Mirror, ...]
+    """Told of changes; see `gateway.routing.board`."""
+
     @property
     def in_flight(self) -> int: ...
 
@@ -92,3 +95,13 @@ class Policy(Protocol):
 def narrowed(candidates: Sequence[C], avoid: Collection[Candidate]) -> Sequence[C]:
     """The candidates that are not to be avoided. Costs a pass over all: for the rare request that avoids any."""
     return [candidate for candidate in candidates if candidate not in avoid] if avoid else candidates
+
+
+class Stateless:
+    """Upkeep for policies that remember nothing of workers."""
+
+    def forget(self, worker_id: WorkerId) -> None:
+        """Nothing is remembered."""
+
+    def tend(self, now: float) -> None:
+        """Nothing is remembered."""

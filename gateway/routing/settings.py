@@ -14,6 +14,7 @@ class RoutingSettings:
     balance_rel_threshold: float = 1.5
     """… if the busiest also has this many times as much as the idlest."""
     eviction_interval_s: float = 60.0
+    """cache_aware: how often SMG evicts. Accepted for its sake: here the bound holds after every request."""
     max_tree_size: int = 64 * 1024 * 1024
     """cache_aware: characters (or token ids) kept per model."""
     cache_ttl_s: float = 0.0

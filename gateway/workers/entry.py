@@ -67,7 +67,7 @@ class HealthStatus:
 class Entry:
     """A listed worker: its facts now, and its numbers. Facts are replaced, the entry stays the same object."""
 
-    __slots__ = ("failures", "health", "limited", "load", "meters", "overloaded", "trials", "worker")
+    __slots__ = ("_load", "failures", "health", "limited", "meters", "overloaded", "trials", "worker")
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -80,7 +80,18 @@ class Entry:
         """By its last load report; it is left out while another worker is not overloaded."""
         self.meters = WorkerMeters()
         self.health = HealthStatus()
-        self.load: EngineLoad | None = None
+        self._load: EngineLoad | None = None
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """What the engine itself reported last."""
+        return self._load
+
+    @load.setter
+    def load(self, load: EngineLoad | None) -> None:
+        self._load = load
+        for mirror in self.meters.mirrors:
+            mirror.reported(load)
 
     def has_room(self) -> bool:
         """Whether it may take one more request now."""

@@ -7,6 +7,7 @@ cancelled or failed; so `in_flight` is exact by construction. Nothing here knows
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from gateway.workers.latency import LatencyWindow
 
@@ -38,6 +39,28 @@ class EngineLoad:
     cache_hit_rate: float | None = None
     used_tokens: int | None = None
     max_tokens: int | None = None
+    in_flight: int | None = None
+    """Requests in flight from here when the report came; what began and ended since is known without it."""
+
+    def waiting_now(self, in_flight: int) -> int:
+        """The engine's queue by its report and what has begun and ended since. A report is seconds old while
+        requests come by the hundred: taken as it is, all would follow it to one worker."""
+        waiting = self.waiting or 0
+        if self.in_flight is None:
+            return max(waiting, in_flight - (self.running or 0))
+        return max(0, waiting + in_flight - self.in_flight)
+
+
+class Mirror(Protocol):
+    """Keeps a figure derived from one worker's load up to date, so that nobody has to ask every worker."""
+
+    def moved(self, in_flight: int) -> None:
+        """A request began or ended there. Runs for each of them: it must be quick and must not raise."""
+        ...
+
+    def reported(self, load: EngineLoad | None) -> None:
+        """The engine's load report is now this; None: there is none any more."""
+        ...
 
 
 class WorkerMeters:
@@ -49,6 +72,7 @@ class WorkerMeters:
         "in_flight",
         "last_error",
         "last_error_at",
+        "mirrors",
         "ok",
         "on_idle",
         "requests",
@@ -77,6 +101,8 @@ class WorkerMeters:
         """Wall-clock seconds."""
         self.on_idle: Callable[[], None] | None = None
         """Called when `in_flight` falls to 0; set by the registry while the worker drains."""
+        self.mirrors: tuple[Mirror, ...] = ()
+        """Told of every change of `in_flight`, and by the entry of every load report."""
 
     @property
     def errors(self) -> int:
@@ -86,10 +112,14 @@ class WorkerMeters:
         """A request was dispatched to this worker."""
         self.in_flight += 1
         self.requests += 1
+        if self.mirrors:
+            self._tell_mirrors()
 
     def ended(self, outcome: Outcome, took_s: float, now: float) -> None:
         """That request is over. `now` is monotonic; cancelled and failed requests leave no response time."""
         self.in_flight -= 1
+        if self.mirrors:
+            self._tell_mirrors()
         if outcome is Outcome.OK:
             self.ok += 1
             self.response.add(took_s, now)
@@ -101,6 +131,11 @@ class WorkerMeters:
             self.cancelled += 1
         if not self.in_flight and self.on_idle is not None:
             self.on_idle()
+
+    def _tell_mirrors(self) -> None:
+        in_flight = self.in_flight
+        for mirror in self.mirrors:
+            mirror.moved(in_flight)
 
     def failed(self, why: str, at: float) -> None:
         """Keep the last error for the console. `at` is wall-clock seconds."""

@@ -8,7 +8,7 @@ Validation and authorisation of commands are `gateway.operations`'; timers and s
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from gateway.errors import Conflict, WorkerExists, WorkerNotFound
@@ -447,7 +447,7 @@ class Registry:
             self._set_load(entry, None)
 
     def _set_load(self, entry: Entry, load: EngineLoad | None) -> None:
-        entry.load = load
+        entry.load = load and replace(load, in_flight=entry.meters.in_flight)
         overloaded = self._overload.veto(load)
         if overloaded is not entry.overloaded:
             entry.overloaded = overloaded

@@ -482,3 +482,47 @@ def test_the_floor_is_always_there_after_a_quiet_while(steps: list[tuple[int, in
 def test_backoff_stays_within_its_bounds(failed: int, chance: float) -> None:
     pause = RetrySettings().backoff(failed, chance)
     assert 0.04 <= pause <= 36
+
+
+# --- many small pieces ---
+
+
+def stream(scene: Scene, *events: bytes) -> None:
+    for event in events:
+        scene.exchange.on_body(event)
+        scene.exchange.on_flush()
+
+
+def test_the_first_piece_goes_at_once_and_what_comes_too_fast_goes_together() -> None:
+    scene = Scene()
+    scene.begun()
+    scene.exchange.on_head(AnswerHead(200, b"", EVENTS), None)
+    stream(scene, b"data: 1\n\n")
+    assert scene.client.writes == 1
+    stream(scene, b"data: 2\n\n", b"data: 3\n\n", b"data: 4\n\n")
+    assert scene.client.writes == 1
+    assert scene.tick() == pytest.approx(0.002)
+    assert scene.client.writes == 2
+    assert scene.client.got.endswith(b"\r\n1b\r\ndata: 2\n\ndata: 3\n\ndata: 4\n\n\r\n")
+    assert not scene.timers
+    scene.now += 0.01
+    stream(scene, b"data: 5\n\n")
+    assert scene.client.writes == 3
+
+
+def test_what_is_gathered_goes_out_before_the_end_and_before_an_error() -> None:
+    for failed in (False, True):
+        scene = Scene()
+        scene.begun()
+        scene.exchange.on_head(AnswerHead(200, b"", EVENTS), None)
+        stream(scene, b"data: 1\n\n", b"data: 2\n\n", b"data: half")
+        if failed:
+            scene.exchange.on_error(UpstreamError("connection reset in the middle of an answer"))
+            assert b'data: 2\n\ndata: half\n\ndata: {"error":' in scene.client.got
+        else:
+            scene.exchange.on_end()
+        assert b"data: 2\n\ndata: half" in scene.client.got
+        assert scene.client.ended == ["kept"]
+        written = scene.client.writes
+        scene.tick()
+        assert scene.client.writes == written

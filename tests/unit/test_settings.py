@@ -180,7 +180,7 @@ def test_flags_win_over_the_environment_which_wins_over_the_file(tmp_path: Path)
         (["--log", "x"], "--log: unknown flag"),
         (["stray"], "unexpected argument 'stray'"),
         (["--port"], "--port: given no value, expected PORT"),
-        (["--policy"], "--policy: given no value, expected {random,round_robin,power_of_two}"),
+        (["--policy"], f"--policy: given no value, expected {{{','.join(POLICY_NAMES)}}}"),
         (["--no-ui=1"], "--no-ui: takes no value"),
         (["--po\nrt", "1"], "--po\\nrt: unknown flag; did you mean --port?"),
         (["--port", "29000"], "--port and --prometheus-port are both 29000"),
