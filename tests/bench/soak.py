@@ -2,8 +2,8 @@
 
 Mixed traffic at about half of what the gateway can carry here: JSON, streams, requests their client leaves, large
 bodies, errors, and GET and HEAD on control routes. Fails if resident memory grew by more than 5 MB after the
-warm-up (a fifth of the time), if descriptors stay open after the clients left, if an answer was not the expected one, or if the
-gateway wrote of a coroutine never awaited, a task destroyed, or a traceback.
+warm-up (a fifth of the time), if descriptors stay open after the clients left, if an answer was not the expected
+one, or if the gateway wrote of a coroutine never awaited, a task destroyed, or a traceback.
 """
 
 import argparse
