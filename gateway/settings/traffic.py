@@ -85,7 +85,7 @@ class TrafficSettings(BaseModel):
         64 * 1024 * 1024, "Routing", "cache_aware: characters remembered per model.", "N"
     )
     cache_ttl_secs: SecondsOrNone = setting(
-        0.0, "Routing", "cache_aware: prompts not seen for this long are forgotten; 0: only for want of room.", "SECS"
+        180.0, "Routing", "cache_aware: prompts not seen for this long are forgotten; 0: only for want of room.", "SECS"
     )
     prefix_token_count: Count = setting(
         256, "Routing", "prefix_hash: tokens (four times as many characters) that make the key.", "N"

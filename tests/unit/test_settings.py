@@ -50,7 +50,7 @@ GOOD = {
     "balance_abs_threshold": (["32"], 32),
     "balance_rel_threshold": (["1.1"], 1.1),
     "max_tree_size": (["4096"], 4096),
-    "cache_ttl_secs": (["180"], 180.0),
+    "cache_ttl_secs": (["60"], 60.0),
     "prefix_token_count": (["128"], 128),
     "prefix_hash_load_factor": (["2"], 2.0),
     "prefix_hash_balance_abs_threshold": (["0"], 0),
