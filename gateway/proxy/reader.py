@@ -18,7 +18,7 @@ from gateway.proxy.intake import (
     malformed,
     too_many_headers,
 )
-from gateway.proxy.known import KnownHeads, parted
+from gateway.proxy.known import KnownHeads, Pattern, parted
 from gateway.proxy.messages import Head, Headers, Request
 from gateway.proxy.settings import ProxySettings
 
@@ -44,6 +44,7 @@ class RequestReader:
         "_head_size",
         "_headers",
         "_known",
+        "_last",
         "_line",
         "_mono",
         "_parser",
@@ -75,6 +76,8 @@ class RequestReader:
         self._steps = 0
         self._telling = False
         self._cut_short = False
+        self._last: Pattern[Head] | None = None
+        """The head of the last request, if it is known."""
         self._line: bytes | None = None
         """The beginning of a message's first line, until the whole line is there."""
         self.queue: deque[Request] = deque()
@@ -97,6 +100,11 @@ class RequestReader:
                 self._read_line(self._line + data)
             self._feed_on(data)
             return None
+        last = self._last
+        if last is not None and not self.queue:
+            body = last.body_of(data)
+            if body is not None and len(data) == body[0] + body[1] and body[1] <= self._settings.max_payload_bytes:
+                return last.meaning.again(body[1], data[body[0] :])
         self._line = None
         parts = parted(data)
         if parts is not None:
@@ -124,7 +132,8 @@ class RequestReader:
             return None
         known = self._known.find(key)
         if known is not None:
-            request = known.again(length, data[start:])
+            self._last = known
+            request = known.meaning.again(length, data[start:])
             if not self.queue:
                 return request
             self.queue.append(request)
@@ -136,7 +145,7 @@ class RequestReader:
         if len(self.queue) == before + 1 and self.refused is None:
             request = self.queue[-1]
             if request.complete and request.size == length and not request.wants_continue:
-                self._known.learn(key, request.head())
+                self._last = self._known.learn(data, request.head())
         return None
 
     def _feed_on(self, data: bytes) -> None:
