@@ -10,7 +10,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen
 
 from gateway.errors import GatewayError
-from gateway.operations import Add, Command, Cordon, ProbeNow, Remove, Resume, Retry, StartDrain, Uncordon
+from gateway.operations import Add, Command, Cordon, ProbeNow, Remove, ResetBreaker, Resume, Retry, StartDrain, Uncordon
 from smg_console.plane import Plane, WorkerRow
 from smg_console.present import guide
 from smg_console.present.runs import printable
@@ -62,6 +62,10 @@ class ActingApp(App[None]):
     def action_retry(self) -> None:
         if (row := self._to_act_on()) is not None:
             self.give(Retry(row.worker.id))
+
+    def action_reset_breaker(self) -> None:
+        if (row := self._to_act_on()) is not None:
+            self.give(ResetBreaker(row.worker.id))
 
     def action_drain(self) -> None:
         row = self._to_act_on()

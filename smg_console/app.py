@@ -51,6 +51,7 @@ class ConsoleApp(ActingApp):
         Binding("x", "remove", "Remove"),
         Binding("p", "probe", "Probe now"),
         Binding("R,ctrl+r", "retry", "Retry"),
+        Binding("b", "reset_breaker", "Close the breaker"),
         Binding("y", "json", "Facts as JSON"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
@@ -237,6 +238,7 @@ class ConsoleApp(ActingApp):
             yield SystemCommand(f"Resume {name}", "key r", self.action_resume)
             yield SystemCommand(f"Remove {name}", "key x", self.action_remove)
             yield SystemCommand(f"Probe {name} now", "key p", self.action_probe)
+            yield SystemCommand(f"Close the breaker of {name}", "key b", self.action_reset_breaker)
             yield SystemCommand(f"Retry {name}", "key R: register it anew", self.action_retry)
             yield SystemCommand(f"Details of {name}", "key Enter", lambda: self._open(worker_id))
             yield SystemCommand(f"JSON of {name}", "key y", self.action_json)

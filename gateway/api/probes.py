@@ -41,12 +41,15 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def models(request: web.Request) -> web.Response:
-    """Every model that a listed worker serves."""
+    """Every model that a listed worker serves, under all its names."""
     found: dict[str, ModelCardJson] = {}
     for entry in request.app[PARTS].registry.entries.values():
         for name in entry.worker.models:
             created = int(entry.worker.registered_at)
             found.setdefault(name, {"id": name, "object": "model", "created": created, "owned_by": "self_hosted"})
+    for alias, model in request.app[PARTS].fleet.plan.aliases.items():
+        if model in found:
+            found.setdefault(alias, {**found[model], "id": alias})
     body: ModelsJson = {"object": "list", "data": list(found.values())}
     return json_response(body)
 

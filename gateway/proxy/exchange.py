@@ -55,6 +55,7 @@ class Exchange(Relay):
         "_place",
         "_query",
         "_reason",
+        "_slow",
         "_tried",
         "_ttft_due",
         "_upstream",
@@ -84,7 +85,7 @@ class Exchange(Relay):
         self._reason: tuple[int, str, str, bytes] | None = None
         """Status, code and text of the last failed attempt, and its worker's id."""
         self._waits = Waits.NOTHING
-        self._permit = self._ttft_due = self._whole = self._gathers = False
+        self._permit = self._ttft_due = self._whole = self._gathers = self._slow = False
 
     # --- the client's side ---
 
@@ -127,6 +128,7 @@ class Exchange(Relay):
 
     def client_slow(self, slow: bool) -> None:
         upstream = self._upstream
+        self._slow = slow
         if upstream is None:
             return
         if slow:
@@ -170,7 +172,12 @@ class Exchange(Relay):
 
     def _first_attempt(self, now: float) -> None:
         try:
-            self._query = self._asked()
+            fleet, model, fields = self.traffic.fleet, self._hints.model, self.request.fields
+            if fleet.plan.aliases:
+                model = fleet.canonical(model)
+            self._query = query = Query(model, "", (), len(self.request.body))
+            if b"x-smg-routing-key" in fields:
+                query.key = fields[b"x-smg-routing-key"].decode("latin-1")
             entry = self._choose(now)
         except NoRoom as full:
             self._wait_for_room(full, now)
@@ -179,16 +186,6 @@ class Exchange(Relay):
         else:
             self.client.set_deadline(self._due)
             self._attempt(entry, now)
-
-    def _asked(self) -> Query:
-        """What routing may look at."""
-        hints, fields, fleet = self._hints, self.request.fields, self.traffic.fleet
-        model = fleet.canonical(hints.model) if fleet.plan.aliases else hints.model
-        query = Query(model, size=len(self.request.body))
-        key = fields.get(b"x-smg-routing-key")
-        if key is not None:
-            query.key = key.decode("latin-1")
-        return query
 
     def _choose(self, now: float) -> Entry:
         """Raises GatewayError or NoRoom."""
@@ -205,6 +202,10 @@ class Exchange(Relay):
         target = fields.get(b"x-smg-target-worker")
         if target is not None and role is self.role:
             return targeted(fleet, target.decode("latin-1"), query, role)
+        if group.candidates and not self._tried and not fleet.plan.shed_overload:  # as nearly always
+            entry = group.policy.choose(group.candidates, query, now)
+            if not entry.limited or entry.has_room():
+                return entry
         return choose(fleet, group, query, now, self._tried)
 
     def _wait(self, what: Waits, now: float) -> None:
@@ -309,6 +310,8 @@ class Exchange(Relay):
             if not self._gathers:
                 self._gathers = True
                 self.traffic.gather(self)
+                if self._upstream is not None:
+                    self._upstream.pause()  # what comes meanwhile is read at once then
             return
         self._wrote = now
         self.client.writelines(self._framed())
@@ -316,7 +319,11 @@ class Exchange(Relay):
     def write_gathered(self) -> None:
         """What came within the last moment goes out in one write (traffic.Gathers)."""
         self._gathers = False
-        if self._pieces and not self.over:
+        if self.over:
+            return
+        if self._upstream is not None and not self._slow:
+            self._upstream.resume()
+        if self._pieces:
             self._wrote = self.traffic.mono()
             self.client.writelines(self._framed())
 

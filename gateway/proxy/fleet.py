@@ -70,6 +70,8 @@ class Fleet:
         self._version = -1
         self._pairing = False
         self._groups: dict[Key, Group] = {}
+        self._named: dict[str | None, Group] = {}
+        """Those of regular workers by the model's own name: what nearly every request asks for."""
         self._policies: dict[Key, Policy] = {}
 
     def group(self, model: str | None, role: Role = Role.REGULAR) -> Group:
@@ -77,16 +79,21 @@ class Fleet:
         registry = self.registry
         if registry.version != self._version:
             self._look_again()
+        elif role is Role.REGULAR and (named := self._named.get(model)) is not None:
+            return named
         key = (registry.key_of(model), role)
         group = self._groups.get(key)
         if group is None:
             candidates = registry.routable(model, role)
             group = self._groups[key] = Group(key, candidates, self._policy(key, model, role))
+            if key == (model, Role.REGULAR):
+                self._named[model] = group
         return group
 
     def _look_again(self) -> None:
         self._version = self.registry.version
         self._groups.clear()
+        self._named.clear()
         prefill = any(entry.worker.spec.role is Role.PREFILL for entry in self.registry.entries.values())
         self._pairing = prefill or self.plan.disaggregated
 

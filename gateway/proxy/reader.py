@@ -21,7 +21,7 @@ from gateway.proxy.intake import (
     target_too_long,
     too_many_headers,
 )
-from gateway.proxy.known import KnownHeads, parted
+from gateway.proxy.known import KnownHeads, Pattern, parted
 from gateway.proxy.messages import Head, Request
 from gateway.proxy.settings import ProxySettings
 
@@ -40,6 +40,7 @@ class RequestReader:
         "_buffer",
         "_checked",
         "_chunks",
+        "_ends",
         "_known",
         "_last",
         "_mono",
@@ -68,7 +69,9 @@ class RequestReader:
         """Bytes of blank lines before it."""
         self._chunks: Chunks | None = None
         self._stopped = False
-        self._last = False
+        self._last: Pattern[Head] | None = None
+        """The head of the last request, if it is known."""
+        self._ends = False
         """Its last request said that it is the last."""
         self.dropped = False
         """Something came behind the last request."""
@@ -85,12 +88,19 @@ class RequestReader:
 
     def feed(self, data: bytes) -> Request | None:
         """Read on. A request that is the first in line and came whole is returned at once, others are queued."""
-        if self._stopped or self._last:
+        if self._stopped or self._ends:
             if self.incoming is None:
                 self.dropped = True
                 return None
-        elif self.incoming is None and not self._buffer and (parts := parted(data)) is not None:
-            return self._feed_from_the_start(data, *parts)
+        elif self.incoming is None and not self._buffer:
+            last = self._last
+            if last is not None and not self.queue:
+                body = last.body_of(data)
+                if body is not None and len(data) == body[0] + body[1] and body[1] <= self._settings.max_payload_bytes:
+                    return self._again(last, body[1], data[body[0] :])
+            parts = parted(data)
+            if parts is not None:
+                return self._feed_from_the_start(data, *parts)
         self._feed_on(data)
         return None
 
@@ -101,9 +111,8 @@ class RequestReader:
             return None
         known = self._known.find(key)
         if known is not None:
-            request = known.again(length, data[start:])
-            self._last = not request.keep_alive
-            self._blanks = 0
+            self._last = known
+            request = self._again(known, length, data[start:])
             if not self.queue:
                 return request
             self.queue.append(request)
@@ -114,8 +123,13 @@ class RequestReader:
         if len(self.queue) == before + 1 and self.refused is None and not data.startswith(b"\r"):
             request = self.queue[-1]
             if request.complete and request.size == length and not request.wants_continue:
-                self._known.learn(key, request.head())
+                self._last = self._known.learn(data, request.head())
         return None
+
+    def _again(self, known: Pattern[Head], length: int, body: bytes) -> Request:
+        self._ends = not known.meaning.keep_alive
+        self._blanks = 0
+        return known.meaning.again(length, body)
 
     def put_back(self, request: Request) -> None:
         """A request that `feed` returned cannot begin yet: it is the first in line."""
@@ -154,7 +168,7 @@ class RequestReader:
             while at < size and not self._stopped:
                 if self.incoming is not None:
                     at = self._read_body(self.incoming, data, at)
-                elif self._last:
+                elif self._ends:
                     self.dropped = True
                     return
                 elif self._buffer:
@@ -260,7 +274,7 @@ class RequestReader:
         )
         self.queue.append(request)
         self.queued_bytes += REQUEST_WEIGHT
-        self._last = not request.keep_alive or request.tunnel
+        self._ends = not request.keep_alive or request.tunnel
         if request.tunnel:
             request.complete = True
             self.incoming = request

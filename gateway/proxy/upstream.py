@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from gateway.proxy.known import KnownHeads, parted
+from gateway.proxy.known import KnownHeads, Pattern, parted
 from gateway.proxy.messages import AnswerHead, Headers, bodiless, write_to
 
 _NO_HEAD = -1
@@ -51,6 +51,7 @@ class Upstream(asyncio.Protocol):
     __slots__ = (
         "_closed",
         "_done",
+        "_ends",
         "_headers",
         "_known",
         "_last",
@@ -81,7 +82,8 @@ class Upstream(asyncio.Protocol):
     ) -> None:
         self._known = KnownHeads[AnswerHead](1) if known is None else known
         self._learning = b""
-        """The key of the answer that is being read, if it came in one piece."""
+        """The answer that is being read, if it came in one piece."""
+        self._last: Pattern[AnswerHead] | None = None
         self._status = 0
         self.when_free = when_free
         self.when_lost = when_lost
@@ -97,7 +99,7 @@ class Upstream(asyncio.Protocol):
         self._reason = b""
         self._length: int | None = _NO_HEAD
         self._done = False
-        self._last = False
+        self._ends = False
         self._uploading = False
 
     def __repr__(self) -> str:
@@ -112,7 +114,7 @@ class Upstream(asyncio.Protocol):
         """Send a request; its answer goes to `sink`. `more`: the body goes on with `write`, until `finish`."""
         self._sink = sink
         self._method = method
-        self.answered = self._done = self._last = False
+        self.answered = self._done = self._ends = False
         self._uploading = more
         write_to(self.transport, pieces)
 
@@ -159,20 +161,29 @@ class Upstream(asyncio.Protocol):
             self._feed(data)
             return
         self.answered = True
+        last = self._last
+        if last is not None and self._method != b"HEAD":
+            body = last.body_of(data)
+            if body is not None and len(data) == body[0] + body[1]:
+                self._whole(last.meaning, data, *body)
+                return
         parts = parted(data)
         if parts is None or len(data) != parts[1] + parts[2] or self._method == b"HEAD":
             self._feed(data)
-        else:
-            self._whole(data, *parts)
-
-    def _whole(self, data: bytes, key: bytes, start: int, length: int) -> None:
-        """An answer that came in one piece."""
-        head, sink = self._known.find(key), self._sink
-        if head is None or sink is None:
-            self._learning = key
-            self._feed(data)
-            self._learning = b""
             return
+        known = self._known.find(parts[0])
+        if known is not None:
+            self._last = known
+            self._whole(known.meaning, data, *parts[1:])
+            return
+        self._learning = data
+        self._feed(data)
+        self._learning = b""
+
+    def _whole(self, head: AnswerHead, data: bytes, start: int, length: int) -> None:
+        """An answer that came in one piece, with a head that is known."""
+        sink = self._sink
+        assert sink is not None
         sink.on_head(head, length)
         if length:
             sink.on_body(data[start:])
@@ -192,16 +203,16 @@ class Upstream(asyncio.Protocol):
                 self._complete(reusable=False)
         else:
             if self._done:
-                if self._learning and self._sink is not None and not self._last and self._length:
+                if self._learning and self._sink is not None and not self._ends and self._length:
                     self._learn(self._learning)
-                self._complete(reusable=not self._last)
+                self._complete(reusable=not self._ends)
             elif self._sink is not None:
                 self._sink.on_flush()
 
-    def _learn(self, key: bytes) -> None:
-        if key.startswith(b"HTTP/1.1 %d " % self._status):  # else an interim answer stood before this one
+    def _learn(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1 %d " % self._status):  # else an interim answer stood before this one
             headers = [pair for pair in self._headers if pair[0] != b"content-length"]
-            self._known.learn(key, AnswerHead(self._status, self._reason, headers))
+            self._last = self._known.learn(data, AnswerHead(self._status, self._reason, headers))
 
     def eof_received(self) -> None:
         return None
@@ -260,7 +271,7 @@ class Upstream(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._done:
-            self._last = True
+            self._ends = True
             return
         self._headers = []
         self._reason = b""
@@ -289,7 +300,7 @@ class Upstream(asyncio.Protocol):
         self._length = 0 if empty else length
         sink.on_head(AnswerHead(status, self._reason, self._headers), length if not empty else 0)
         if empty and self._method == b"HEAD":  # the parser cannot be told that no body follows
-            self._done = self._last = True
+            self._done = self._ends = True
 
     def on_body(self, data: bytes) -> None:
         if self._sink is not None and not self._done:
@@ -298,4 +309,4 @@ class Upstream(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._length != _NO_HEAD and not self._done and self._parser is not None:
             self._done = True
-            self._last = not self._parser.should_keep_alive()  # llhttp forgets it once this returns
+            self._ends = not self._parser.should_keep_alive()  # llhttp forgets it once this returns

@@ -10,9 +10,8 @@ takes an equal part away, the last one all.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.routing.board import Attached, least, unchanged, without
 from gateway.routing.policy import C, Candidate, Explanation, Query
@@ -50,14 +49,14 @@ class Lengths:
 class _Place:
     """One worker's place in the list of characters outstanding."""
 
-    __slots__ = ("_in_flight", "_outstanding", "_place")
+    __slots__ = ("_in_flight", "_loads", "_place")
 
-    def __init__(self, outstanding: list[float], place: int, in_flight: int) -> None:
-        self._outstanding, self._place, self._in_flight = outstanding, place, in_flight
+    def __init__(self, loads: list[float], place: int, in_flight: int) -> None:
+        self._loads, self._place, self._in_flight = loads, place, in_flight
 
     def moved(self, in_flight: int) -> None:
         if in_flight < self._in_flight:
-            self._outstanding[self._place] *= in_flight / self._in_flight
+            self._loads[self._place] *= in_flight / self._in_flight
         self._in_flight = in_flight
 
     def reported(self, load: EngineLoad | None) -> None:
@@ -65,19 +64,22 @@ class _Place:
 
 
 class _Board:
-    """Characters outstanding and the ranges, beside one tuple of candidates."""
+    """Characters outstanding by weight and the ranges, beside one tuple of candidates."""
 
-    __slots__ = ("_attached", "bounds", "candidates", "outstanding", "weights")
+    __slots__ = ("_attached", "bounds", "candidates", "loads", "weights")
 
     def __init__(self, candidates: Sequence[Candidate], before: "_Board | None") -> None:
         self.candidates = candidates
         self.weights = Weights(candidates)
-        known: dict[int, float] = (
-            {} if before is None else dict(zip(map(id, before.candidates), before.outstanding, strict=True))
-        )
-        self.outstanding: list[float] = [known.get(id(c), 0.0) if c.meters.in_flight else 0.0 for c in candidates]
+        known: dict[int, float] = {}
+        if before is not None:
+            known = {id(c): before.outstanding(place) for place, c in enumerate(before.candidates)}
+        self.loads: list[float] = [
+            known.get(id(c), 0.0) / weight if c.meters.in_flight else 0.0
+            for c, weight in zip(candidates, self.weights.each, strict=True)
+        ]
         self.bounds = first_bounds(self.weights.each)
-        places = [_Place(self.outstanding, n, c.meters.in_flight) for n, c in enumerate(candidates)]
+        places = [_Place(self.loads, n, c.meters.in_flight) for n, c in enumerate(candidates)]
         self._attached = Attached(candidates, places)
 
     def serves(self, candidates: Sequence[Candidate]) -> bool:
@@ -89,18 +91,15 @@ class _Board:
             self.candidates, self.weights = candidates, weights
         return weights is not None
 
-    def loads(self) -> list[float]:
-        """Characters outstanding by weight."""
-        if self.weights.even:
-            return self.outstanding
-        return [chars / weight for chars, weight in zip(self.outstanding, self.weights.each, strict=True)]
+    def outstanding(self, place: int) -> float:
+        """Characters, not by weight."""
+        return self.loads[place] * self.weights.each[place]
 
     def close(self) -> None:
         self._attached.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
+class _Decision(NamedTuple):
     place: int
     lopsided: tuple[float, float] | None = None
 
@@ -122,7 +121,7 @@ class Bucket:
         if decision.lopsided is not None:
             self._last = decision.place
         self._lengths.add(query.size)
-        board.outstanding[decision.place] += query.size
+        board.loads[decision.place] += query.size / board.weights.each[decision.place]
         return candidates[decision.place]
 
     def explain(self, candidates: Sequence[C], query: Query, now: float) -> Explanation:
@@ -132,7 +131,7 @@ class Bucket:
         if decision.lopsided is not None:
             high, low = decision.lopsided
             why = f"the characters outstanding are lopsided (from {low:,.0f} to {high:,.0f} at a worker); it has the "
-            why += f"fewest ({board.outstanding[place]:,.0f})"
+            why += f"fewest ({board.outstanding(place):,.0f})"
         else:
             above = f"{board.bounds[place - 1]:,.0f}" if place else "0"
             to = f"to {board.bounds[place]:,.0f}" if place < len(board.bounds) else "up"
@@ -143,7 +142,7 @@ class Bucket:
         board = self._board
         for place, candidate in enumerate(board.candidates if board is not None else ()):
             if board is not None and candidate.worker.id == worker_id:
-                board.outstanding[place] = 0.0
+                board.loads[place] = 0.0
 
     def tend(self, now: float) -> None:
         if self._board is not None:
@@ -173,7 +172,7 @@ class Bucket:
             self._lengths = Lengths()
 
     def _decide(self, board: _Board, length: int, avoid: Collection[Candidate]) -> _Decision:
-        settings, loads = self._settings, board.loads()
+        settings, loads = self._settings, board.loads
         high, low = max(loads), min(loads)
         if high - low > settings.balance_abs_threshold and high > settings.balance_rel_threshold * low:
             return _Decision(least(without(loads, board.candidates, avoid), self._last), (high, low))

@@ -9,10 +9,9 @@ that holds least of the tree, so that a new fleet fills evenly. The tree learns 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
-from gateway.routing.board import LoadBoard, least, without
+from gateway.routing.board import LoadBoard, Ranking
 from gateway.routing.policy import C, Candidate, Explanation, Query
 from gateway.routing.radix import Path, Tree, tokens_as_text
 from gateway.routing.settings import RoutingSettings
@@ -22,10 +21,6 @@ from gateway.workers.model import WorkerId
 SHARE_ROOM = float(2**40)
 """A score is load * SHARE_ROOM + characters held: one number to compare, in which the load counts first. Exact
 up to 8,191 in flight at one worker."""
-MANY = 200
-"""From so many holders of a prefix on it is cheaper to ask whether the least loaded of all is among them."""
-ASKED = 4
-"""How often that is asked, each time leaving the last out, before all holders are looked at."""
 SLICE = 150
 """Ends of prompts taken out of the tree in one upkeep: less than a millisecond."""
 
@@ -33,18 +28,21 @@ SLICE = 150
 class _Place:
     """One worker's place on the board."""
 
-    __slots__ = ("_board_high", "_loads", "_place", "_scores", "_shares", "_weight")
+    __slots__ = ("_bounds", "_loads", "_place", "_ranking", "_shares", "_weight")
 
     def __init__(self, board: "_Board", place: int) -> None:
-        self._loads, self._scores, self._shares = board.loads, board.scores, board.shares
-        self._board_high, self._place, self._weight = board._high, place, board.weights.each[place]
+        self._loads, self._ranking, self._shares = board.loads, board.ranking, board.shares
+        self._bounds, self._place, self._weight = board.bounds, place, board.weights.each[place]
 
     def moved(self, in_flight: int) -> None:
         place = self._place
         load = self._loads[place] = in_flight / self._weight
-        self._scores[place] = (in_flight + 1) / self._weight * SHARE_ROOM + self._shares[place]
-        if load > self._board_high[0]:
-            self._board_high[0] = load
+        self._ranking.set(place, (in_flight + 1) / self._weight * SHARE_ROOM + self._shares[place])
+        bounds = self._bounds
+        if load > bounds.high:
+            bounds.high = load
+        elif load < bounds.low:
+            bounds.low = load
 
     def reported(self, load: EngineLoad | None) -> None:
         """What the engine says of itself does not count here."""
@@ -53,37 +51,36 @@ class _Place:
 class _Board(LoadBoard[Any]):
     """Loads and scores; also where on it the holders of the tree are."""
 
-    __slots__ = ("_mirrored", "holders", "places", "scores", "shares")
+    __slots__ = ("_mirrored", "holders", "places", "ranking", "shares")
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self.scores = [0.0] * len(candidates)
-        self.shares = [0] * len(candidates)
-        self.holders = [-1] * len(candidates)
-        self.places: dict[int, int] = {}
+    def __init__(self, candidates: Sequence[Candidate], holders: list[int], shares: list[int]) -> None:
+        self.holders, self.shares = holders, shares
+        self.places = {holder: place for place, holder in enumerate(holders)}
         super().__init__(candidates)
 
     def _mirrors(self) -> Sequence[Mirror]:
+        loaded = zip(self.candidates, self.weights.each, self.shares, strict=True)
+        self.ranking = Ranking([(c.meters.in_flight + 1) / w * SHARE_ROOM + share for c, w, share in loaded])
         self._mirrored = [_Place(self, place) for place in range(len(self.candidates))]
         return self._mirrored
 
-    def seat(self, place: int, holder: int, share: int) -> None:
-        """The worker at this place is this holder from now on."""
+    def seat(self, place: int, holder: int) -> None:
+        """The worker at this place started anew, as this holder."""
         self.places.pop(self.holders[place], None)
         self.holders[place], self.places[holder] = holder, place
-        self.set_share(place, share)
+        self.set_share(place, 0)
 
     def set_share(self, place: int, share: int) -> None:
         self.shares[place] = share
         self._mirrored[place].moved(self.candidates[place].meters.in_flight)
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
+class _Decision(NamedTuple):
     place: int
     lopsided: tuple[float, float] | None = None
     """Highest and lowest load, where that decided."""
     matched: int = 0
-    """Characters of the prompt that the best holder has."""
+    """Characters of the prompt that the best holder has; looked for only where it matters."""
     by_cache: bool = False
 
 
@@ -97,7 +94,6 @@ class CacheAware:
         self._board: _Board | None = None
         self._holder_of: dict[WorkerId, int] = {}
         self._holders = 0
-        self._last = -1
 
     def choose(self, candidates: Sequence[C], query: Query, now: float, avoid: Collection[Candidate] = ()) -> C:
         board = self._board
@@ -108,7 +104,7 @@ class CacheAware:
         decision = self._decide(board, text, path, avoid)
         place = decision.place
         if not decision.by_cache:
-            self._last = place
+            board.ranking.took(place)
         if text:
             self.tree.insert(text, path, board.holders[place], now, tokens=tokens)
             self._note_shares(board)
@@ -117,7 +113,11 @@ class CacheAware:
     def explain(self, candidates: Sequence[C], query: Query, now: float) -> Explanation:
         board = self._adopt(candidates)
         text, tokens = _prompt(query)
-        decision = self._decide(board, text, self.tree.match(text, tokens=tokens), ())
+        path = self.tree.match(text, tokens=tokens)
+        decision = self._decide(board, text, path, ())
+        if not decision.by_cache:
+            held = (upto for node, upto in reversed(path) if self._least_of(board, node.holders, ()) is not None)
+            decision = decision._replace(matched=next(held, 0))
         chosen = candidates[decision.place]
         why = self._why(decision, len(text), "tokens" if tokens else "characters", chosen.meters.in_flight)
         return Explanation(chosen.worker.id, why)
@@ -129,7 +129,7 @@ class CacheAware:
         self.tree.forget(holder)
         board = self._board
         if board is not None and (place := board.places.get(holder)) is not None:
-            board.seat(place, self._holder(worker_id), 0)
+            board.seat(place, self._holder(worker_id))
 
     def tend(self, now: float) -> None:
         """Take out of the tree what is void, too much or too old: a slice of it."""
@@ -145,39 +145,33 @@ class CacheAware:
     def _decide(self, board: _Board, text: str, path: Path, avoid: Collection[Candidate]) -> _Decision:
         settings = self._settings
         if not text:
-            return _Decision(self._least(board, avoid))
+            return _Decision(board.ranking.least_without(board.candidates, avoid))
         spread = board.spread(settings.balance_abs_threshold)
         if spread is not None and spread[0] > settings.balance_rel_threshold * spread[1]:
-            return _Decision(self._least(board, avoid), lopsided=spread)
-        matched = 0
+            return _Decision(board.ranking.least_without(board.candidates, avoid), lopsided=spread)
+        enough = settings.cache_threshold * len(text)
         for node, upto in reversed(path):
+            if upto <= enough:
+                break
             place = self._least_of(board, node.holders, avoid)
             if place is not None:
-                if upto > settings.cache_threshold * len(text):
-                    return _Decision(place, matched=upto, by_cache=True)
-                matched = upto
-                break
-        return _Decision(self._least(board, avoid), matched=matched)
-
-    def _least(self, board: _Board, avoid: Collection[Candidate]) -> int:
-        return least(without(board.scores, board.candidates, avoid), self._last)
+                return _Decision(place, matched=upto, by_cache=True)
+        return _Decision(board.ranking.least_without(board.candidates, avoid))
 
     def _least_of(self, board: _Board, holders: dict[int, float], avoid: Collection[Candidate]) -> int | None:
         """The place of the least loaded of these holders; None where none of them may be taken."""
-        scores, places = board.scores, board.places
-        if len(holders) >= MANY and not avoid:
-            left = scores.copy()
-            for _ in range(ASKED):
-                place = left.index(min(left))
-                if board.holders[place] in holders:
-                    return place
-                left[place] = float("inf")
-        found = [place for place in map(places.get, holders) if place is not None]
-        if avoid:
-            found = [place for place in found if board.candidates[place] not in avoid]
-        if len(found) <= 1:
-            return found[0] if found else None
-        return min(found, key=scores.__getitem__)
+        place = board.ranking.least()
+        if not avoid and board.holders[place] in holders:
+            return place
+        found = [*map(board.places.get, holders)]
+        if None in found or avoid:
+            some = [place for place in found if place is not None and not (avoid and board.candidates[place] in avoid)]
+        else:
+            some = cast("list[int]", found)
+        if len(some) <= 1:
+            return some[0] if some else None
+        scores = [*map(board.ranking.scores.__getitem__, some)]  # a prefix may be held by a thousand workers
+        return some[scores.index(min(scores))]
 
     def _why(self, decision: _Decision, length: int, unit: str, in_flight: int) -> str:
         settings = self._settings
@@ -197,12 +191,12 @@ class CacheAware:
     # --- who is where ---
 
     def _adopt(self, candidates: Sequence[Candidate]) -> _Board:
-        before, board = self._board, _Board.renewed(self._board, candidates)
-        if board is not before:
-            for place, candidate in enumerate(candidates):
-                holder = self._holder(candidate.worker.id)
-                board.seat(place, holder, self.tree.share(holder))
-            self._board = board
+        board = self._board
+        if board is None or not board.serves(candidates):
+            if board is not None:
+                board.close()
+            holders = [self._holder(candidate.worker.id) for candidate in candidates]
+            board = self._board = _Board(candidates, holders, [*map(self.tree.share, holders)])
         return board
 
     def _holder(self, worker_id: WorkerId) -> int:

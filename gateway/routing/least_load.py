@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 
-from gateway.routing.board import Attached, least, unchanged, without
+from gateway.routing.board import NEVER, Attached, Ranking, unchanged
 from gateway.routing.policy import C, Candidate, Explanation, Query, Stateless
 from gateway.routing.power_of_two import pressure
 from gateway.routing.settings import RoutingSettings
@@ -50,19 +50,42 @@ class Measure:
 
 
 class _Lists:
-    """Scores beside a tuple: of those with a report (seconds), and of the silent (requests); the other is infinite."""
+    """Scores of those with a report that counts (seconds), and of the silent (requests); the other is NEVER."""
 
     __slots__ = ("expires", "measure", "reported", "silent", "speaking", "throughputs")
 
-    def __init__(self, measure: Measure, count: int) -> None:
+    def __init__(self, measure: Measure, candidates: Sequence[Candidate], weights: list[float], now: float) -> None:
         self.measure = measure
-        self.reported = [inf] * count
-        self.silent = [inf] * count
         self.speaking = 0
         self.throughputs = 0
         """Sum over those that speak."""
         self.expires = inf
         """When the oldest report that was ever counted ceases to be fresh."""
+        reported, silent = [NEVER] * len(candidates), [NEVER] * len(candidates)
+        for place, (candidate, weight) in enumerate(zip(candidates, weights, strict=True)):
+            in_flight, load = candidate.meters.in_flight, candidate.load
+            if load is not None and measure.counts(load, now):
+                self.speaks(load)
+                reported[place] = measure.reported_wait(load, in_flight) / weight
+            else:
+                silent[place] = silent_score(in_flight) / weight
+        self.reported, self.silent = Ranking(reported), Ranking(silent)
+
+    def speaks(self, load: EngineLoad) -> None:
+        """One more with a report that counts."""
+        self.speaking += 1
+        self.throughputs += self.measure.throughput(load)
+        self.expires = min(self.expires, load.at + self.measure.settings.load_fresh_s)
+
+    def falls_silent(self, load: EngineLoad) -> None:
+        """This report no longer counts."""
+        self.speaking -= 1
+        self.throughputs -= self.measure.throughput(load)
+
+
+def silent_score(in_flight: int) -> float:
+    """Requests that wait before one at a worker that does not report."""
+    return in_flight + (in_flight + 1) * TIE_S
 
 
 class _Place:
@@ -70,19 +93,18 @@ class _Place:
 
     __slots__ = ("_in_flight", "_lists", "_load", "_place", "_weight")
 
-    def __init__(self, lists: _Lists, place: int, weight: float, candidate: Candidate, now: float) -> None:
+    def __init__(self, lists: _Lists, place: int, weight: float, candidate: Candidate) -> None:
         self._lists, self._place, self._weight = lists, place, weight
         self._in_flight = candidate.meters.in_flight
-        self._load: EngineLoad | None = None
-        self.look(candidate.load, now)
+        self._load = candidate.load if lists.silent.scores[place] == NEVER else None
 
     def moved(self, in_flight: int) -> None:
         self._in_flight = in_flight
         if self._load is None:
-            self._lists.silent[self._place] = (in_flight + (in_flight + 1) * TIE_S) / self._weight
+            self._lists.silent.set(self._place, silent_score(in_flight) / self._weight)
         else:
             wait = self._lists.measure.reported_wait(self._load, in_flight)
-            self._lists.reported[self._place] = wait / self._weight
+            self._lists.reported.set(self._place, wait / self._weight)
 
     def reported(self, load: EngineLoad | None) -> None:
         self.look(load, load.at if load is not None else 0.0)
@@ -93,16 +115,13 @@ class _Place:
     def look(self, load: EngineLoad | None, now: float) -> None:
         lists = self._lists
         if self._load is not None:
-            lists.speaking -= 1
-            lists.throughputs -= lists.measure.throughput(self._load)
+            lists.falls_silent(self._load)
         self._load = load if lists.measure.counts(load, now) else None
         if self._load is not None:
-            lists.speaking += 1
-            lists.throughputs += lists.measure.throughput(self._load)
-            lists.expires = min(lists.expires, self._load.at + lists.measure.settings.load_fresh_s)
-            lists.silent[self._place] = inf
+            lists.speaks(self._load)
+            lists.silent.set(self._place, NEVER)
         else:
-            lists.reported[self._place] = inf
+            lists.reported.set(self._place, NEVER)
         self.moved(self._in_flight)
 
 
@@ -113,10 +132,10 @@ class _Board:
 
     def __init__(self, candidates: Sequence[Candidate], measure: Measure, now: float) -> None:
         self.candidates = candidates
-        self.lists = _Lists(measure, len(candidates))
         self._weights = Weights(candidates)
         each = self._weights.each
-        self._places = [_Place(self.lists, n, each[n], c, now) for n, c in enumerate(candidates)]
+        self.lists = _Lists(measure, candidates, each, now)
+        self._places = [_Place(self.lists, n, each[n], c) for n, c in enumerate(candidates)]
         self._attached = Attached(candidates, self._places)
 
     def serves(self, candidates: Sequence[Candidate]) -> bool:
@@ -143,11 +162,13 @@ class LeastLoad(Stateless):
     def __init__(self, settings: RoutingSettings) -> None:
         self._measure = Measure(settings)
         self._board: _Board | None = None
-        self._last = -1
 
     def choose(self, candidates: Sequence[C], query: Query, now: float, avoid: Collection[Candidate] = ()) -> C:
-        self._last = self._place(candidates, now, avoid)
-        return candidates[self._last]
+        place = self._place(candidates, now, avoid)
+        if (board := self._board) is not None:
+            board.lists.reported.took(place)
+            board.lists.silent.took(place)
+        return candidates[place]
 
     def explain(self, candidates: Sequence[C], query: Query, now: float) -> Explanation:
         place = self._place(candidates, now, ())
@@ -155,7 +176,7 @@ class LeastLoad(Stateless):
         in_flight = chosen.meters.in_flight
         if not lists.speaking:
             why = f"no engine reports its queue; the fewest in flight ({in_flight})"
-        elif lists.reported[place] < inf and chosen.load is not None:
+        elif lists.reported.scores[place] < NEVER and chosen.load is not None:
             wait = self._measure.reported_wait(chosen.load, in_flight)
             why = f"shortest expected wait of {len(candidates)}: {wait:.3f} s ({chosen.load.waiting} waiting there, "
             why += f"{in_flight} in flight from here)"
@@ -178,13 +199,13 @@ class LeastLoad(Stateless):
     def _place(self, candidates: Sequence[Candidate], now: float, avoid: Collection[Candidate]) -> int:
         lists = self._current(candidates, now).lists
         if not lists.speaking:
-            return least(without(lists.silent, candidates, avoid), self._last)
-        reported = without(lists.reported, candidates, avoid)
+            return lists.silent.least_without(candidates, avoid)
         if lists.speaking == len(candidates):
-            return least(reported, self._last)
-        silent = without(lists.silent, candidates, avoid)
+            return lists.reported.least_without(candidates, avoid)
+        best, other = lists.reported.least_without(candidates, avoid), lists.silent.least_without(candidates, avoid)
+        wait, requests = lists.reported.scores[best], lists.silent.scores[other]
+        if avoid:  # where all of one kind are avoided, the best of that kind is one of them
+            wait = NEVER if candidates[best] in avoid else wait
+            requests = NEVER if candidates[other] in avoid else requests
         per_request = self._measure.settings.mean_prefill_tokens * lists.speaking / lists.throughputs
-        if min(silent) == inf:
-            return least(reported, self._last)
-        best, other = least(reported, self._last), least(silent, self._last)
-        return best if reported[best] <= silent[other] * per_request else other
+        return best if wait <= requests * per_request else other

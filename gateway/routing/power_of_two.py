@@ -32,7 +32,7 @@ class PowerOfTwo(Stateless):
     def choose(self, candidates: Sequence[C], query: Query, now: float, avoid: Collection[Candidate] = ()) -> C:
         weights = self._weights
         if weights is None or weights.candidates is not candidates:
-            weights = self._weights = Weights(candidates)
+            weights = self._weights = Weights.renewed(weights, candidates)
         one, other = self._pair(narrowed(candidates, avoid))
         return self._better(weights, one, other, now)
 

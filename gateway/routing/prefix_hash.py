@@ -8,8 +8,7 @@ flight counts by weight. A request without a prompt goes to the least loaded.
 
 from array import array
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.routing.board import LoadBoard, least, without
 from gateway.routing.consistent_hashing import avoided_places
@@ -21,8 +20,7 @@ from gateway.workers.model import WorkerId
 CHARACTERS_PER_TOKEN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
+class _Decision(NamedTuple):
     place: int
     home: int | None
     """Where the prefix belongs; None without a prompt."""

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from heapq import heappop, heappush, heapreplace
 from math import inf, nextafter
 
-PER_PROMPT = 256
-"""Characters of the bound that each remembered prompt takes at least: what bounds the nodes besides the text."""
+PER_PROMPT = 1024
+"""Characters of the bound that each remembered prompt takes at least, so 65,536 prompts by default: bounds the nodes,
+of which each costs memory besides its text, and time whenever Python collects garbage."""
 LONGEST = 4
 """One prompt is remembered up to the bound divided by this."""
 EVICTED_AT_ONCE = 16

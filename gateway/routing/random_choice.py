@@ -23,7 +23,7 @@ class RandomChoice(Stateless):
             return free[drawn(self._rng, Weights(free))]
         weights = self._weights
         if weights is None or weights.candidates is not candidates:
-            weights = self._weights = Weights(candidates)
+            weights = self._weights = Weights.renewed(weights, candidates)
         return candidates[drawn(self._rng, weights)]
 
     def explain(self, candidates: Sequence[C], query: Query, now: float) -> Explanation:

@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.routing.policy import Candidate
 from gateway.routing.weights import weight
-from gateway.workers.model import Worker, WorkerId
+from gateway.workers.model import Worker, WorkerId, WorkerSpec
 
 POINTS = 150
 """Points of a worker of weight 1; others have as many more or fewer."""
@@ -43,14 +43,19 @@ class Ring:
 
     def __init__(self) -> None:
         self._pieces: list[list[int]] = [[] for _ in range(1 << PIECE_BITS)]
-        self._owners: dict[WorkerId, tuple[int, str, int]] = {}
-        """Number, URL and count of points."""
+        self._owners: dict[WorkerId, tuple[int, WorkerSpec, int]] = {}
+        """Number, spec and count of points."""
         self._free: list[int] = []
         self.points = 0
 
-    def __contains__(self, worker: Worker) -> bool:
+    def number(self, worker: Worker) -> int | None:
+        """The number of a worker that is on the ring as it should be; None where it has to be put in (anew)."""
         known = self._owners.get(worker.id)
-        return known is not None and known[1:] == (worker.url, points_of(worker))
+        if known is None:
+            return None
+        number, spec, count = known
+        same = spec is worker.spec or (spec.url == worker.spec.url and count == points_of(worker))
+        return number if same else None
 
     def owner(self, worker_id: WorkerId) -> int | None:
         """The number of a worker on the ring."""
@@ -62,7 +67,7 @@ class Ring:
         self.take(worker.id)
         number = self._free.pop() if self._free else len(self._owners)
         count = points_of(worker)
-        self._owners[worker.id] = (number, worker.url, count)
+        self._owners[worker.id] = (number, worker.spec, count)
         for place in _places(worker.url, count):
             insort(self._pieces[place >> (64 - PIECE_BITS)], place << OWNER_BITS | number)
         self.points += count
@@ -73,8 +78,8 @@ class Ring:
         known = self._owners.pop(worker_id, None)
         if known is None:
             return
-        number, url, count = known
-        for place in _places(url, count):
+        number, spec, count = known
+        for place in _places(spec.url, count):
             piece, point = self._pieces[place >> (64 - PIECE_BITS)], place << OWNER_BITS | number
             del piece[bisect_left(piece, point)]
         self.points -= count
@@ -131,8 +136,7 @@ class Seats:
         self._seats.clear()
         self._joining.clear()
         for place, candidate in enumerate(candidates):
-            worker = candidate.worker
-            if worker in ring and (owner := ring.owner(worker.id)) is not None:
+            if (owner := ring.number(candidate.worker)) is not None:
                 self._seats[owner] = place
             else:
                 self._joining.append(place)

@@ -52,7 +52,7 @@ class RoundRobin(Stateless):
         """Go on with these candidates. Those that stay keep their next turn, those that join wait a stride."""
         known = self._next_turns()
         begin = min(known.values(), default=0.0)
-        weights = self._weights = Weights(candidates)
+        weights = self._weights = Weights.renewed(self._weights, candidates)
         self._turns = []
         if not weights.even:
             for place, candidate in enumerate(candidates):

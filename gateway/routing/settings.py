@@ -17,7 +17,7 @@ class RoutingSettings:
     """cache_aware: how often SMG evicts. Accepted for its sake: here the bound holds after every request."""
     max_tree_size: int = 64 * 1024 * 1024
     """cache_aware: characters (or token ids) kept per model."""
-    cache_ttl_s: float = 0.0
+    cache_ttl_s: float = 180.0
     """cache_aware: what was not asked for in this time is forgotten; 0: only size counts."""
     prefix_token_count: int = 256
     """prefix_hash: token ids (or four times as many characters) that make the key."""

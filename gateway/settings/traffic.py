@@ -8,7 +8,6 @@ from gateway.routing.policies import DEFAULT_POLICY, POLICY_NAMES
 from gateway.settings.fields import Count, Seconds, SecondsOrNone, Share, Urls, setting
 from gateway.workers.address import worker_url
 
-_POLICIES = "{" + ",".join(POLICY_NAMES) + "}"
 NO_PORT = ("none", "None", "")
 
 
@@ -67,7 +66,9 @@ class TrafficSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    policy: Policy = setting(DEFAULT_POLICY, "Routing", "How a worker is chosen for a request.", _POLICIES)
+    policy: Policy = setting(
+        DEFAULT_POLICY, "Routing", f"How a worker is chosen for a request: {', '.join(POLICY_NAMES)}.", "NAME"
+    )
     model_alias: Annotated[tuple[str, ...], AfterValidator(_aliases)] = setting(
         (), "Routing", "Other names that clients may use for models, as alias=model.", "ALIAS=MODEL"
     )
@@ -84,7 +85,7 @@ class TrafficSettings(BaseModel):
         64 * 1024 * 1024, "Routing", "cache_aware: characters remembered per model.", "N"
     )
     cache_ttl_secs: SecondsOrNone = setting(
-        0.0, "Routing", "cache_aware: prompts not seen for this long are forgotten; 0: only for want of room.", "SECS"
+        180.0, "Routing", "cache_aware: prompts not seen for this long are forgotten; 0: only for want of room.", "SECS"
     )
     prefix_token_count: Count = setting(
         256, "Routing", "prefix_hash: tokens (four times as many characters) that make the key.", "N"
@@ -122,10 +123,10 @@ class TrafficSettings(BaseModel):
     )
     decode: Urls = setting((), "Prefill and decode", "Decode workers.", "URL")
     prefill_policy: Policy | None = setting(
-        None, "Prefill and decode", "Policy for prefill workers (default: --policy).", "POLICY"
+        None, "Prefill and decode", "Policy for prefill workers (default: --policy).", "NAME"
     )
     decode_policy: Policy | None = setting(
-        None, "Prefill and decode", "Policy for decode workers (default: --policy).", "POLICY"
+        None, "Prefill and decode", "Policy for decode workers (default: --policy).", "NAME"
     )
 
     max_concurrent_requests: Annotated[int, Field(ge=-1, le=1_000_000)] = setting(

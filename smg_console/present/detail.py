@@ -6,9 +6,9 @@ from itertools import zip_longest
 
 from gateway.api.schemas import plain
 from gateway.workers.availability import availability
-from gateway.workers.model import State
+from gateway.workers.model import Circuit, State
 from smg_console.plane import WorkerRow
-from smg_console.present import diagram, graphs, numbers
+from smg_console.present import diagram, fleet, graphs, numbers
 from smg_console.present.feed import clock
 from smg_console.present.runs import BLANK, Line, Run, cut
 from smg_console.present.states import next_step, state_text
@@ -63,7 +63,7 @@ def _head(row: WorkerRow, now: float) -> list[Line]:
             (text, f"bold {style}"),
             (f"  {since}", ""),
         ),
-        ((" why   ", "muted"), (worker.cordon_reason if worker.cordoned else worker.reason, "")),
+        ((" why   ", "muted"), (fleet.why(row), "")),
         ((" next  ", "muted"), (next_step(worker), "")),
         BLANK,
     ]
@@ -94,6 +94,12 @@ def _facts(row: WorkerRow) -> list[Line]:
     ]
     if worker.cordoned:
         lines.append(_pair("cordoned", worker.cordon_reason, "warning"))
+    breaker = worker.breaker
+    if breaker.state is not Circuit.CLOSED:
+        until = f", until {clock(breaker.until)}" if breaker.until is not None else ""
+        lines.append(_pair("breaker", f"{breaker.state.value}{until}: {breaker.reason}", "unhealthy"))
+    if worker.ejected:
+        lines.append(_pair("ejected", worker.ejected, "unhealthy"))
     if drain is not None:
         until = f", until {clock(drain.deadline)}" if drain.deadline is not None else ""
         done = ", drained" if drain.drained else f", {row.in_flight} in flight"

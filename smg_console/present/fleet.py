@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.workers.model import Engine, Health, State
+from gateway.workers.model import Circuit, Engine, Health, State, Worker
 from smg_console.plane import WorkerRow
 from smg_console.present import numbers
 from smg_console.present.runs import Line, Run, cut, cut_middle, fit, width_of
-from smg_console.present.states import host_of, state_text, state_word
+from smg_console.present.states import host_of, kept_out, state_text, state_word
 
 _ORDER = {
     state: n for n, state in enumerate((State.FAILED, State.UNHEALTHY, State.DRAINING, State.REGISTERING, State.READY))
@@ -239,9 +239,9 @@ def row_line(row: WorkerRow, columns: Shown, now: float, width: int, *, selected
 def why(row: WorkerRow) -> str:
     """Why a worker is as it is: the cordon's reason, else that of its last move."""
     worker = row.worker
-    if worker.cordoned and worker.state is State.READY:
-        return worker.cordon_reason
-    return worker.reason
+    if kept_out(worker) is None:
+        return worker.reason
+    return worker.cordon_reason if worker.cordoned else worker.ejected or worker.breaker.reason
 
 
 def ordered(rows: Sequence[WorkerRow], sort: str, reverse: bool) -> list[WorkerRow]:
@@ -254,9 +254,16 @@ def matches(row: WorkerRow, words: Sequence[str]) -> bool:
     return all(_fits(row, word.lower()) for word in words)
 
 
+def _marks(worker: Worker) -> list[str]:
+    """What a filter may also call the state."""
+    marks = {"cordoned": worker.cordoned, "ejected": bool(worker.ejected)}
+    marks["broken"] = worker.breaker.state is not Circuit.CLOSED
+    return [mark for mark, holds in marks.items() if holds]
+
+
 def _fits(row: WorkerRow, word: str) -> bool:
     worker = row.worker
-    states = [state_word(worker), worker.state.value, *(["cordoned"] if worker.cordoned else [])]
+    states = [state_word(worker), worker.state.value, *_marks(worker)]
     labels = [f"{name}={value}".lower() for name, value in worker.labels.items()]
     field, colon, wanted = word.partition(":")
     if colon and field == "state":

@@ -17,6 +17,7 @@ ACTS = (
     ("x", "remove: drain, then leave the list"),
     ("p", "probe now"),
     ("R", "retry: register an unhealthy or failed worker anew"),
+    ("b", "close the circuit breaker"),
     ("y", "its facts as JSON"),
 )
 MOVES = (

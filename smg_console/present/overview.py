@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from gateway.workers.availability import availability
-from gateway.workers.model import Health, State
+from gateway.workers.model import Circuit, Health, State
 from smg_console.plane import WorkerRow
 
 
@@ -17,6 +17,8 @@ class Overview:
     verdicts: Counter[Health] = field(default_factory=Counter)
     routable: int = 0
     cordoned: int = 0
+    broken: int = 0
+    """Ready workers that their circuit breaker or an ejection keeps from taking their share."""
     failing: int = 0
     """Workers whose last probe failed."""
     draining_in_flight: int = 0
@@ -30,6 +32,8 @@ class Overview:
         self.verdicts[worker.health] += 1
         self.routable += availability(worker).routable
         self.cordoned += worker.cordoned
+        out = worker.ejected or worker.breaker.state is not Circuit.CLOSED
+        self.broken += bool(out) and worker.state is State.READY
         self.failing += row.health.counter.fail_run > 0
         if worker.state is State.DRAINING:
             self.draining_in_flight += row.in_flight

@@ -40,6 +40,7 @@ class WorkerKeys(Keys):
         ("x", "remove"),
         ("p", "probe"),
         ("R", "retry"),
+        ("b", "breaker"),
         ("y", "JSON"),
         ("j k", "scroll"),
         ("?", "help"),

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and tell. Exit code 1 if a goal was missed."""
+    """Measure and tell. Exit code 1 if a goal was missed, 130 if it was interrupted."""
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -51,13 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rounds, seconds = (2, 1.0) if options.quick else (options.rounds, options.seconds)
     chosen = [CASES[name] for name in options.case or CASES if name in CASES]
     names = [OURS, *options.peers]
-    measured = Measured()
+    measured, interrupted = Measured(), False
     try:
         _measure(measured, chosen, names, rounds, seconds)
         if not options.case or CONSOLE in options.case:
             for sample in console.measure(rounds, seconds, _say):
                 measured.drawn.append(sample)
     except KeyboardInterrupt:
+        interrupted = True
         print("interrupted; what was measured so far:")
     found = verdicts(measured.samples, chosen, options.peers)
     shown = table(measured.samples, chosen, names) if measured.samples else []
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(text)
     if options.json is not None:
         options.json.write_text(json.dumps(_report(measured, found), indent=1))
-    return 1 if any(verdict.met is False for verdict in found) else 0
+    return 130 if interrupted else int(any(verdict.met is False for verdict in found))
 
 
 @dataclass(slots=True)

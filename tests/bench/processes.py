@@ -3,6 +3,7 @@
 Which programs are started is the callers' affair.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -19,6 +20,8 @@ from typing import Any, Self
 GATEWAY_CORE, LOAD_CORE = 0, 1
 STOP_S = 3.0
 _CORES = sorted(os.sched_getaffinity(0))
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -26,6 +29,12 @@ def pinned(core: int) -> None:
     """Keep the calling process on one of the cores the bench may use; with a single one there is nothing to choose."""
     if len(_CORES) > 1:
         os.sched_setaffinity(0, {_CORES[core]})
+
+
+def _prepare(core: int) -> None:
+    """In the child: on its core before the program counts the cores, and killed if the bench is killed itself."""
+    pinned(core)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -57,7 +66,7 @@ class Process:
             stderr=self._output if terminal is None else terminal,
             env={**os.environ, **(env or {})},
             start_new_session=True,  # Ctrl+C is for the bench, which ends this one in order
-            preexec_fn=lambda: pinned(core),  # before the program counts its cores
+            preexec_fn=lambda: _prepare(core),
         )
 
     @property

@@ -12,7 +12,7 @@ from gateway.operations import StartDrain
 from gateway.telemetry.logs import LogRing
 from gateway.workers.facts import Cause
 from gateway.workers.meters import Outcome
-from gateway.workers.model import Intent
+from gateway.workers.model import Circuit, Intent, State
 from smg_console.app import ConsoleApp
 from smg_console.screens.add_worker import AddWorker
 from smg_console.screens.dialogs import Confirm
@@ -528,3 +528,20 @@ async def test_an_ascii_console_draws_nothing_else(busy: Fleet) -> None:
             await frame(pilot)
             text = drawn_text(pilot)
             assert text.isascii(), {char for char in text if not char.isascii()}
+
+
+async def test_a_broken_off_worker_says_so_and_b_closes_its_breaker(fleet: Fleet) -> None:
+    entry = fleet.add("http://10.0.0.1:8000")
+    assert entry.worker.state is State.READY
+    async with console(fleet) as pilot:
+        for _ in range(fleet.registry.breaker_settings.failure_threshold):
+            fleet.registry.observe_failed_request(entry, None, "it answered 500", TEST)
+        await frame(pilot)
+        text = drawn_text(pilot)
+        assert "ϟ breaker open" in text
+        assert "1 broken off" in text
+        assert "0 of 1 routable" in text
+        await pilot.press("b")
+        await shown(pilot, lambda: entry.worker.breaker.state is Circuit.CLOSED)
+        await frame(pilot)
+        assert "breaker open" not in text_of(pilot, "#fleet")

@@ -7,6 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from gateway.routing import board
 from gateway.routing.cache_aware import CacheAware
 from gateway.routing.policy import Query
 from gateway.routing.settings import RoutingSettings
@@ -21,16 +22,20 @@ TEXTS = st.text("ab", max_size=12) | st.text("aé😀", max_size=8) | st.sampled
 class CacheAwareMachine(RuleBasedStateMachine):
     """Workers join, work, leave and start anew; every choice is one of those the plain definition allows."""
 
-    @initialize(size=st.sampled_from([1024, 2560]))
-    def begin(self, size: int) -> None:
+    @initialize(size=st.sampled_from([4096, 10240]), scanned=st.sampled_from([0, 64]))
+    def begin(self, size: int, scanned: int) -> None:
+        self.was, board.SCANNED = board.SCANNED, scanned
         self.settings = RoutingSettings(balance_abs_threshold=3, max_tree_size=size)
-        self.policy, self.plain = CacheAware(self.settings), Prompts(size, 256)
+        self.policy, self.plain = CacheAware(self.settings), Prompts(size, 1024)
         self.now, self.number = NOW, 0
         self.all: list[Entry] = []
         self.candidates: tuple[Entry, ...] = ()
         self.lives: dict[Entry, int] = {}
         for _ in range(3):
             self.join(50)
+
+    def teardown(self) -> None:
+        board.SCANNED = self.was
 
     @rule(priority=st.sampled_from([50, 50, 50, 100, 25]))
     def join(self, priority: int) -> None:

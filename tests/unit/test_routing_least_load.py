@@ -6,11 +6,13 @@ from math import inf
 from random import Random
 
 import pytest
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from gateway.routing.board import LoadBoard
+from gateway.routing import board
+from gateway.routing.board import LoadBoard, Ranking
 from gateway.routing.least_load import LeastLoad
 from gateway.routing.policies import make_policy
 from gateway.routing.policy import Query
@@ -46,12 +48,16 @@ def waits(candidates: Sequence[Entry], now: float) -> list[float]:
 class LeastLoadMachine(RuleBasedStateMachine):
     """Workers come and go, work and report; every choice is one of the plain definition's best."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(scanned=st.sampled_from([0, 64]))
+    def begin(self, scanned: int) -> None:
+        self.was, board.SCANNED = board.SCANNED, scanned
         self.policy, self.now, self.number = LeastLoad(SETTINGS), NOW, 0
         self.all: list[Entry] = []
         self.candidates: tuple[Entry, ...] = ()
         self.join(50)
+
+    def teardown(self) -> None:
+        board.SCANNED = self.was
 
     @rule(priority=st.sampled_from([50, 50, 50, 100, 25]))
     def join(self, priority: int) -> None:
@@ -187,20 +193,41 @@ def test_a_policy_leaves_the_meters_when_the_fleet_changes_and_when_it_is_droppe
 
 def test_a_load_board_follows_the_meters_and_knows_how_far_apart_they_are() -> None:
     some = fleet(3)
-    board = LoadBoard.renewed(None, some)
+    followed = LoadBoard.renewed(None, some)
     for _ in range(7):
         some[1].meters.began()
     some[2].meters.began()
-    assert board.loads == [0, 7, 1]
-    assert board.spread(6) == (7, 0)
-    assert board.spread(7) is None
-    assert LoadBoard.renewed(board, (*some,)) is board
+    assert followed.loads == [0, 7, 1]
+    assert followed.spread(6) == (7, 0)
+    assert followed.spread(7) is None
+    assert LoadBoard.renewed(followed, (*some,)) is followed
     for _ in range(5):
         end(some[1])
-    assert board.loads == [0, 2, 1]
-    assert board.spread(2) is None
-    assert board.spread(1) == (2, 0)
-    other = LoadBoard.renewed(board, some[1:])
+    assert followed.loads == [0, 2, 1]
+    assert followed.spread(2) is None
+    assert followed.spread(1) == (2, 0)
+    other = LoadBoard.renewed(followed, some[1:])
     some[1].meters.began()
-    assert (other.loads, board.loads) == ([3, 1], [0, 2, 1])
+    assert (other.loads, followed.loads) == ([3, 1], [0, 2, 1])
     assert inf not in other.loads
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.0, 1.0, 2.0, inf])), max_size=60), st.booleans())
+def test_a_ranking_finds_the_least_and_takes_equals_in_turn(changes: list[tuple[int, float]], by_heap: bool) -> None:
+    was, board.SCANNED = board.SCANNED, 0 if by_heap else 64
+    try:
+        ranking, plain = Ranking([0.0] * 5), [0.0] * 5
+    finally:
+        board.SCANNED = was
+    for place, score in changes:
+        ranking.set(place, score)
+        plain[place] = score
+        least = ranking.least()
+        assert plain[least] == min(plain)
+        ranking.took(least)
+    equals = {place for place, score in enumerate(plain) if score == min(plain)}
+    taken = []
+    for _ in equals:
+        taken.append(ranking.least())
+        ranking.took(taken[-1])
+    assert min(plain) == inf or sorted(taken) == sorted(equals)
