@@ -1,20 +1,24 @@
-"""What of a request's head is accepted, beyond what llhttp's strict mode lets through. Pure.
+"""What of a request's head is accepted, beyond what its grammar lets through. Pure.
 
 Whatever two HTTP implementations could read in two ways is refused, since this one and a worker's would:
 that is how requests are smuggled.
 """
 
-import re
-
 import httptools
 
+from gateway.proxy.grammar import HOST, tokens
 from gateway.proxy.messages import Headers, Request
 
-_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
-_CODINGS = (b"identity", b"gzip", b"x-gzip", b"compress", b"x-compress", b"deflate", b"br", b"zstd")
-"""Transfer codings that one may mean in earnest; nobody implements them in requests."""
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?\])(?::[0-9]*)?").fullmatch
-_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization"))
+TUNNELS = frozenset((b"/v1/realtime",))
+"""GET on these may become a websocket to a worker."""
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+_NOT_HERE = frozenset(
+    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL"
+    b" MKREDIRECTREF MKWORKSPACE MOVE ORDERPATCH PRI PROPFIND PROPPATCH QUERY REBIND REPORT SEARCH TRACE UNBIND"
+    b" UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
+)
+"""Methods that HTTP has and this server has not; TRACE would show a caller's own key to whoever made it ask."""
+_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization", b"expect"))
 
 
 class Refused(Exception):
@@ -35,6 +39,10 @@ def head_too_large(most: int) -> Refused:
     return Refused(431, "headers_too_large", f"the request line and headers are larger than {most} bytes")
 
 
+def target_too_long(most: int) -> Refused:
+    return Refused(414, "uri_too_long", f"the request line is longer than {most} bytes")
+
+
 def too_many_headers(most: int) -> Refused:
     return Refused(431, "headers_too_large", f"more than {most} headers")
 
@@ -50,33 +58,49 @@ def checked_head(
     fields = dict(headers)
     if len(fields) != len(headers):
         _check_repeated(headers)
-    if version == "1.1":
-        if b"host" not in fields:
-            raise malformed("the Host header is missing")
-        if not _HOST(fields[b"host"]):
-            raise malformed("the Host header is not a host, with or without a port")
-    elif version != "1.0":
+    if version not in ("1.1", "1.0"):
         raise Refused(505, "http_version_not_supported", f"HTTP/{version} is not supported; expected HTTP/1.1")
+    http10 = version == "1.0"
+    if method not in _METHODS and method not in _NOT_HERE:
+        raise malformed(f"there is no method {method.decode('latin-1')!r}")
     if method not in _METHODS:
         why = ": this is no forward proxy" if method == b"CONNECT" else ""
         raise Refused(501, "not_implemented", f"{method.decode('latin-1')} is not supported{why}")
+    host = fields.get(b"host")
+    if host is None and not http10:
+        raise malformed("the Host header is missing")
+    if host is not None and not HOST.fullmatch(host):
+        raise malformed("the Host header is not a host, with or without a port")
     if b"#" in target:
         raise malformed("the target has a fragment")
     if not target.startswith(b"/"):
         target = _origin_form(method, target)
-    http10 = version == "1.0"
     length = _body_length(fields, http10=http10, most=most)
+    route = target.partition(b"?")[0]
     return Request(
         method=method,
         target=target,
-        route=target.partition(b"?")[0],
+        route=route,
         headers=headers,
         fields=fields,
         keep_alive=keep_alive,
         http10=http10,
         length=length,
         wants_continue=_wants_continue(fields, http10=http10) and length != 0,
+        tunnel=route in TUNNELS and method == b"GET" and length == 0 and not http10 and _to_websocket(headers),
     )
+
+
+def stays_open(version: str, headers: Headers) -> bool:
+    """Whether the connection may carry another request."""
+    said = [token for name, value in headers if name == b"connection" for token in tokens(value)]
+    return b"close" not in said if version == "1.1" else b"keep-alive" in said and b"close" not in said
+
+
+def _to_websocket(headers: Headers) -> bool:
+    offered = [tokens(value) for name, value in headers if name == b"upgrade"]
+    said = [token for name, value in headers if name == b"connection" for token in tokens(value)]
+    return offered == [[b"websocket"]] and b"upgrade" in said
 
 
 def _check_repeated(headers: Headers) -> None:
@@ -95,12 +119,10 @@ def _body_length(fields: dict[bytes, bytes], *, http10: bool, most: int) -> int 
             raise malformed("both Content-Length and Transfer-Encoding")
         if http10:
             raise malformed("Transfer-Encoding in an HTTP/1.0 request")
-        codings = coding.lower().split(b",")
-        if codings[-1].strip() not in (b"chunked", *_CODINGS) or any(
-            one.strip() not in _CODINGS for one in codings[:-1]
-        ):
-            raise malformed("Transfer-Encoding is not just 'chunked'")
-        if codings != [b"chunked"]:
+        codings = tokens(coding)
+        if codings.count(b"chunked") != 1 or codings[-1] != b"chunked" or b"" in codings:
+            raise malformed("Transfer-Encoding does not end with 'chunked'")
+        if len(codings) > 1:
             raise Refused(501, "not_implemented", "Transfer-Encoding: only 'chunked' is supported")
         return None
     if length is None:

@@ -148,6 +148,8 @@ class Request:
     """Who gets the rest of the body as it comes; None: it is kept in `parts`."""
     forwarded: bytes | None = None
     """The lines of its head that pass to a worker, once they were needed."""
+    tunnel: bool = False
+    """It asks for a websocket: what follows its head is no HTTP, and goes to its taker as it comes."""
 
     def head(self) -> Head:
         """Its head, without the length of its body."""

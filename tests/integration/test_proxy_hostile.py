@@ -66,8 +66,8 @@ async def test_a_hostile_request_behind_a_good_one_ends_the_connection_after_the
     async with world() as w:
         worker = None
         for case in CASES:
-            if not case.statuses or len(case.data) > 10_000 or case.data.startswith(b"\n") or b" RTSP/" in case.data:
-                continue  # what the parser swallows in the middle of a piece
+            if not case.statuses or len(case.data) > 10_000:
+                continue
             client = await w.client()
             client.send(post() + case.data)
             if worker is None:
