@@ -225,11 +225,10 @@ class Upstream(asyncio.Protocol):
 
     def _whole(self, head: AnswerHead, data: bytes, start: int, length: int) -> None:
         """An answer that came in one piece, with a head that is known."""
-        sink = self._sink
-        assert sink is not None
-        sink.on_head(head, length)
-        if length:
-            sink.on_body(data[start:])
+        assert self._sink is not None
+        self._sink.on_head(head, length)
+        if length and self._sink is not None:  # by now it may be another sink, or none
+            self._sink.on_body(data[start:])
         self._complete(reusable=True)
 
     def _feed(self, data: bytes) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from gateway.proxy.retry import RetrySettings
 from gateway.proxy.server import ProxySettings
+from gateway.tasks import Scope
 from gateway.workers.facts import Cause
 from gateway.workers.model import Intent
-from tests.integration.proxy_world import BODY, STREAM_HEAD, World, add_ready, answer, chunk, post, until, world
+from tests.integration.proxy_world import BODY, STREAM_HEAD, Worker, World, add_ready, answer, chunk, post, until, world
 
 
 def error_of(body: bytes) -> dict[str, object]:
@@ -406,3 +407,24 @@ async def test_a_draining_worker_is_gone_when_its_last_request_has_ended() -> No
         worker.send(answer())
         assert (await client.message()).status == 200
         assert len(w.registry) == 0
+
+
+async def test_nothing_of_a_refusing_workers_answers_gets_into_the_answer_of_the_next() -> None:
+    """Also where the refusals are all alike, and so known by their heads."""
+
+    async def serve(worker: Worker, reply: bytes) -> None:
+        peer = await worker.accept()
+        while True:
+            await peer.message()
+            peer.send(reply)
+
+    async with world(workers=2) as w, Scope("workers") as scope:
+        for worker, reply in zip(w.workers, (answer(b"busy", status=b"503 Busy"), answer(b"fine")), strict=True):
+            scope.spawn(serve(worker, reply), name=worker.url)
+        client = await w.client()
+        for _ in range(8):
+            client.send(post())
+            got = await client.message()
+            assert (got.status, got.body) == (200, b"fine")
+        assert w.plane.tally.retries >= 3
+        await scope.close()

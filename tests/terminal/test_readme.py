@@ -85,13 +85,13 @@ def test_curl_is_there() -> None:
     assert shutil.which("curl"), "the README's commands need curl"
 
 
-@pytest.mark.parametrize("name", ["ask", "api"])
+@pytest.mark.parametrize("name", ["ask", "api", "explain"])
 def test_the_commands_over_http_work_as_written(gateway: subprocess.Popen[bytes], name: str) -> None:
     done = subprocess.run(
         ["bash", "-c", here(COMMANDS[name])], capture_output=True, text=True, check=False, timeout=30, env=environment()
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    wanted = {"ask": '"chat.completion"', "api": "smg_worker_health"}[name]
+    wanted = {"ask": '"chat.completion"', "api": "smg_worker_health", "explain": "cache_aware"}[name]
     assert wanted in done.stdout
 
 
@@ -104,7 +104,7 @@ def test_the_demo_command_opens_the_console() -> None:
 
 
 def test_every_marked_command_is_run_somewhere() -> None:
-    assert set(COMMANDS) == {"demo", "test", "serve", "ask", "api"}  # CI runs `test`
+    assert set(COMMANDS) == {"demo", "test", "serve", "ask", "api", "explain"}  # CI runs `test`
 
 
 def test_the_readme_shows_a_picture_that_is_there() -> None:

@@ -1,16 +1,20 @@
 """Another worker gets the request as long as nothing has gone out; who is blamed, who waits, and when it ends."""
 
 import json
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.proxy.messages import AnswerHead
 from gateway.proxy.retry import RetryBudget, RetrySettings
 from gateway.proxy.settings import ProxySettings
 from gateway.proxy.upstream import UpstreamError
 from gateway.workers.availability import availability
+from gateway.workers.entry import Entry
+from gateway.workers.meters import EngineLoad
 from gateway.workers.model import Circuit, ModelCard
 from tests.unit.proxy_scene import EVENTS, JSON, TEST, FakeClient, FakeUpstream, Scene
 
@@ -526,3 +530,51 @@ def test_what_is_gathered_goes_out_before_the_end_and_before_an_error() -> None:
         written = scene.client.writes
         scene.tick()
         assert scene.client.writes == written
+
+
+# --- overload, by the engines' own reports ---
+
+
+def report(scene: Scene, entry: Entry, waiting: int, usage: float = 0.1) -> None:
+    load = EngineLoad(scene.now, running=1, waiting=waiting, kv_usage=usage)
+    scene.registry.observe_load(entry.worker.id, 1, load)
+
+
+def sent_to(scene: Scene) -> Entry:
+    before = {entry.worker.id: entry.meters.requests for entry in scene.entries}
+    scene.request(FakeClient()).begin()
+    (chosen,) = [entry for entry in scene.entries if entry.meters.requests > before[entry.worker.id]]
+    return chosen
+
+
+@pytest.mark.parametrize(("waiting", "usage"), [(8, 0.1), (0, 0.8), (20, 0.99)])
+def test_an_overloaded_worker_gets_nothing_while_another_is_not(waiting: int, usage: float) -> None:
+    scene = Scene(workers=2)
+    loaded, calm = scene.entries
+    report(scene, loaded, waiting, usage)
+    report(scene, calm, 7, 0.79)
+    assert {sent_to(scene).worker.id for _ in range(4)} == {calm.worker.id}
+    report(scene, calm, waiting, usage)
+    assert {sent_to(scene).worker.id for _ in range(4)} == {loaded.worker.id, calm.worker.id}
+    report(scene, loaded, 0)
+    assert {sent_to(scene).worker.id for _ in range(4)} == {loaded.worker.id}
+
+
+def test_requests_are_refused_rather_than_loaded_on_top_where_that_was_chosen() -> None:
+    scene = Scene(workers=2)
+    plan = RoutingPlan("round_robin", shed_overload=True)
+    scene.traffic.fleet = Fleet(scene.registry, plan, Random(1))
+    report(scene, scene.entries[0], 9)
+    assert sent_to(scene) is scene.entries[1]
+    report(scene, scene.entries[1], 9)
+    client = FakeClient()
+    scene.request(client).begin()
+    assert (client.status, client.code) == (503, "worker_overload_protection_shed")
+    assert b"retry-after: 1\r\n" in client.got
+
+
+def test_a_veto_ends_with_the_reports() -> None:
+    scene = Scene(workers=2)
+    report(scene, scene.entries[0], 50)
+    scene.registry.forget_load(scene.entries[0].worker.id)
+    assert {sent_to(scene).worker.id for _ in range(4)} == {entry.worker.id for entry in scene.entries}
