@@ -5,6 +5,7 @@ smuggled; blanks around extensions, which the RFC lets a recipient bear with, ar
 data is bounded, line by line and in all. Pure.
 """
 
+import re
 from collections.abc import Callable
 from enum import Enum
 
@@ -15,6 +16,8 @@ MOST_LINE = 4096
 OVERHEAD = 16
 SLACK = 1024 * 1024
 """A body may take up to OVERHEAD bytes on the wire per byte, beyond the slack."""
+_PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15}+)\r\n")
+_LAST = b"0\r\n\r\n"
 _NO_TRAILERS = frozenset((b"content-length", b"transfer-encoding", b"host"))
 
 
@@ -53,6 +56,22 @@ class Chunks:
     def done(self) -> bool:
         return self._expected is Expected.NOTHING
 
+    def whole(self, data: bytes) -> bytes | None:
+        """The data of one chunk, if this is just that, as each piece of a stream nearly always is; else feed it."""
+        end = data.find(b"\r\n", 0, OVERHEAD - 2)  # so that one byte pays for its overhead: nothing to check
+        digits = data[:end]
+        if self._expected is not Expected.SIZE or self._part or not digits.isalnum() or end < 1:
+            return None
+        try:
+            length = int(digits, 16)
+        except ValueError:
+            return None
+        if not length or len(data) != end + length + 4 or not data.endswith(b"\r\n"):
+            return None
+        self._overhead += end + 4
+        self._size += length
+        return data[end + 2 : -2]
+
     def feed(self, data: bytes, at: int, take: Callable[[bytes], None]) -> int:
         """Read on from `at`, giving data to `take`; returns where it stopped: behind the body if it is `done`.
 
@@ -60,6 +79,18 @@ class Chunks:
         """
         size = len(data)
         while at < size and self._expected is not Expected.NOTHING:
+            if self._expected is Expected.SIZE and not self._part:
+                if data.startswith(_LAST, at):
+                    self._expected = Expected.NOTHING
+                    return at + len(_LAST)
+                plain = _PLAIN_SIZE.match(data, at)
+                if plain is not None:
+                    start, length = plain.end(), int(plain[1], 16)
+                    if length and data.startswith(b"\r\n", start + length):  # all of it, as nearly always
+                        self._count(start - at + 2, length)
+                        at = start + length + 2
+                        take(data[start : start + length])
+                        continue
             if self._expected is Expected.DATA:
                 piece = data if not at and size <= self._left else data[at : at + self._left]
                 at += len(piece)
@@ -83,9 +114,7 @@ class Chunks:
             return len(data)
         line = part + data[at:end] if part else data[at:end]
         self._part = b""
-        self._overhead += len(line)
-        if self._overhead > SLACK + OVERHEAD * self._size:
-            raise BadChunks("its chunks are mostly overhead")
+        self._count(len(line), 0)
         if self._expected is Expected.SIZE:
             self._announced(line)
         elif self._expected is Expected.DATA_END:
@@ -95,6 +124,12 @@ class Chunks:
         else:
             self._trailer(line)
         return end
+
+    def _count(self, overhead: int, size: int) -> None:
+        self._overhead += overhead
+        self._size += size
+        if self._overhead > SLACK + OVERHEAD * self._size:
+            raise BadChunks("its chunks are mostly overhead")
 
     def _announced(self, line: bytes) -> None:
         found = CHUNK_SIZE.fullmatch(line)

@@ -18,6 +18,8 @@ FIRST_LINE = re.compile(rb"(%b{1,32}+) ([!-~]++) HTTP/([0-9]\.[0-9])\r\n" % _TCH
 """Method, target, version."""
 FIRST_LINE_SO_FAR = re.compile(rb"%b{1,32}+(?: (?:[!-~]++(?: (?:[!-~]*+\r?)?)?)?)?" % _TCHAR)
 """What a first line may be while its end has not come."""
+STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9]{2})(?: (%b*+))?\r\n" % _VALUE)
+"""Version, status, reason."""
 FIELDS = re.compile(rb"(?:%b++:%b*+\r\n)*+" % (_TCHAR, _VALUE))
 """Whole lines of fields."""
 _FIELD = re.compile(rb"(%b++):(%b*+)\r\n" % (_TCHAR, _VALUE))
@@ -36,3 +38,9 @@ def fields_of(lines: bytes) -> Headers:
 def tokens(value: bytes) -> list[bytes]:
     """The members of a list, in lower case."""
     return [token.strip(b" \t") for token in value.lower().split(b",")]
+
+
+def stays_open(version: str, headers: Headers) -> bool:
+    """Whether the connection may carry another request."""
+    said = [token for name, value in headers if name == b"connection" for token in tokens(value)]
+    return b"close" not in said if version == "1.1" else b"keep-alive" in said and b"close" not in said

@@ -92,12 +92,6 @@ def checked_head(
     )
 
 
-def stays_open(version: str, headers: Headers) -> bool:
-    """Whether the connection may carry another request."""
-    said = [token for name, value in headers if name == b"connection" for token in tokens(value)]
-    return b"close" not in said if version == "1.1" else b"keep-alive" in said and b"close" not in said
-
-
 def _to_websocket(headers: Headers) -> bool:
     offered = [tokens(value) for name, value in headers if name == b"upgrade"]
     said = [token for name, value in headers if name == b"connection" for token in tokens(value)]

@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.proxy.chunks import BadChunks, Chunks
-from gateway.proxy.grammar import FIELDS, FIRST_LINE, FIRST_LINE_SO_FAR, UNSOUND, fields_of
+from gateway.proxy.grammar import FIELDS, FIRST_LINE, FIRST_LINE_SO_FAR, UNSOUND, fields_of, stays_open
 from gateway.proxy.intake import (
     Refused,
     body_too_large,
     checked_head,
     head_too_large,
     malformed,
-    stays_open,
     target_too_long,
     too_many_headers,
 )

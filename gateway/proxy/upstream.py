@@ -8,13 +8,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
-import httptools
-
 from gateway.proxy.known import KnownHeads, Pattern, parted
-from gateway.proxy.messages import AnswerHead, Headers, bodiless, write_to
-
-_NO_HEAD = -1
-"""In place of a body's length, while the head has not come."""
+from gateway.proxy.messages import AnswerHead, write_to
+from gateway.proxy.replies import SWITCHING, BadReply, Reply
 
 
 class UpstreamError(Exception):
@@ -64,18 +60,11 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_closed",
-        "_done",
-        "_ends",
-        "_headers",
         "_known",
         "_last",
-        "_learning",
-        "_length",
         "_method",
-        "_parser",
-        "_reason",
+        "_reply",
         "_sink",
-        "_status",
         "_switch",
         "_switched",
         "_uploading",
@@ -88,7 +77,6 @@ class Upstream(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
-    _parser: httptools.HttpResponseParser | None
 
     def __init__(
         self,
@@ -97,10 +85,7 @@ class Upstream(asyncio.Protocol):
         known: KnownHeads[AnswerHead] | None = None,
     ) -> None:
         self._known = KnownHeads[AnswerHead](1) if known is None else known
-        self._learning = b""
-        """The answer that is being read, if it came in one piece."""
         self._last: Pattern[AnswerHead] | None = None
-        self._status = 0
         self.when_free = when_free
         self.when_lost = when_lost
         self.reused = False
@@ -109,13 +94,9 @@ class Upstream(asyncio.Protocol):
         self.idle_since = 0.0
         self._sink: Sink | None = None
         self._closed = True
-        self._parser = httptools.HttpResponseParser(self)
         self._method = b""
-        self._headers: Headers = []
-        self._reason = b""
-        self._length: int | None = _NO_HEAD
-        self._done = False
-        self._ends = False
+        self._reply: Reply | None = None
+        """The answer that is being read, unless it came whole with a head that is known."""
         self._uploading = False
         self._switch: SwitchSink | None = None
         """Who asked for another protocol."""
@@ -135,7 +116,8 @@ class Upstream(asyncio.Protocol):
         self._sink = sink
         self._switch = None
         self._method = method
-        self.answered = self._done = self._ends = False
+        self._reply = None
+        self.answered = False
         self._uploading = more
         write_to(self.transport, pieces)
 
@@ -192,8 +174,7 @@ class Upstream(asyncio.Protocol):
         self._closed = False
 
     def data_received(self, data: bytes) -> None:
-        parser = self._parser
-        if self._sink is None or parser is None:  # an idle connection has nothing to say: never use it again
+        if self._sink is None:  # an idle connection has nothing to say: never use it again
             self.abandon()
             return
         if self._switched:
@@ -201,7 +182,13 @@ class Upstream(asyncio.Protocol):
             self._sink.on_flush()
             return
         if self.answered:
-            self._feed(data)
+            reply = self._reply
+            if reply is not None and reply.chunks is not None and (piece := reply.chunks.whole(data)) is not None:
+                self._sink.on_body(piece)
+                if self._sink is not None:
+                    self._sink.on_flush()
+            else:
+                self._feed(data)
             return
         self.answered = True
         last = self._last
@@ -219,9 +206,7 @@ class Upstream(asyncio.Protocol):
             self._last = known
             self._whole(known.meaning, data, *parts[1:])
             return
-        self._learning = data
-        self._feed(data)
-        self._learning = b""
+        self._feed(data, learn=True)
 
     def _whole(self, head: AnswerHead, data: bytes, start: int, length: int) -> None:
         """An answer that came in one piece, with a head that is known."""
@@ -231,44 +216,54 @@ class Upstream(asyncio.Protocol):
             self._sink.on_body(data[start:])
         self._complete(reusable=True)
 
-    def _feed(self, data: bytes) -> None:
-        parser = self._parser
-        assert parser is not None
+    def _feed(self, data: bytes, *, learn: bool = False) -> None:
+        """Read on. `learn`: it is a whole answer."""
+        reply = self._reply
+        if reply is None:
+            reply = self._reply = Reply(self._method)
+        rest = data
         try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._switch_to(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            if not self._done:
-                self._fail(f"the answer is not HTTP: {error.__context__ or error}")
-            else:
-                self._complete(reusable=False)
-        else:
-            if self._done:
-                if self._learning and self._sink is not None and not self._ends and self._length:
-                    self._learn(self._learning)
-                self._complete(reusable=not self._ends)
-            elif self._sink is not None:
-                self._sink.on_flush()
+            if reply.head is None:
+                rest = reply.read_head(data)
+                if reply.head is None:
+                    return
+                if reply.head.status == SWITCHING:
+                    self._switch_to(reply.head, rest)
+                    return
+                if self._sink is not None:
+                    self._sink.on_head(reply.head, reply.length)
+            if rest:
+                reply.read_body(rest, self._take)
+        except BadReply as bad:
+            self._fail(f"the answer is not HTTP: {bad}")
+            return
+        if reply.done:
+            if learn and not reply.closes and reply.length and not reply.interim:
+                self._learn(data, reply.head)
+            self._complete(reusable=not reply.closes)
+        elif self._sink is not None:
+            self._sink.on_flush()
 
-    def _switch_to(self, rest: bytes) -> None:
+    def _take(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.on_body(data)
+
+    def _learn(self, data: bytes, head: AnswerHead) -> None:
+        headers = [pair for pair in head.headers if pair[0] != b"content-length"]
+        self._last = self._known.learn(data, AnswerHead(head.status, head.reason, headers))
+
+    def _switch_to(self, head: AnswerHead, rest: bytes) -> None:
         """The worker speaks another protocol from here on."""
         switch = self._switch
-        offered = [value.lower() for name, value in self._headers if name == b"upgrade"]
+        offered = [value.lower() for name, value in head.headers if name == b"upgrade"]
         if switch is None or offered != [b"websocket"]:
             self._fail("the worker switched protocols unasked")
             return
         self._switched = True
-        self._length = None  # as an answer that lasts until the connection ends
-        switch.on_switch(AnswerHead(101, self._reason, self._headers))
+        switch.on_switch(head)
         if rest and self._sink is not None:
             self._sink.on_body(rest)
             self._sink.on_flush()
-
-    def _learn(self, data: bytes) -> None:
-        if data.startswith(b"HTTP/1.1 %d " % self._status):  # else an interim answer stood before this one
-            headers = [pair for pair in self._headers if pair[0] != b"content-length"]
-            self._last = self._known.learn(data, AnswerHead(self._status, self._reason, headers))
 
     def eof_received(self) -> bool:
         return self._switched and self._switch is not None and self._sink is not None and self._switch.on_worker_ended()
@@ -287,23 +282,17 @@ class Upstream(asyncio.Protocol):
             self._lost_during_answer(exc)
         elif self.when_lost is not None:
             self.when_lost(self)
-        self._parser = None  # it refers back to this object
         self.when_free = self.when_lost = self._switch = None
 
     def _lost_during_answer(self, exc: Exception | None) -> None:
         if self._switched:
             self._fail("connection reset" if exc is not None else "connection closed", ended=exc is None)
             return
-        began = self._length != _NO_HEAD
-        if exc is None and began and self._length is None and not self._chunked():
-            self._complete(reusable=False)  # a body that ends with its connection
+        if exc is None and self._reply is not None and self._reply.until_closed:
+            self._complete(reusable=False)
             return
         text = "connection reset" if exc is not None else "connection closed"
         self._fail(f"{text} in the middle of an answer" if self.answered else f"{text} before an answer")
-
-    def _chunked(self) -> bool:
-        codings = [value for name, value in self._headers if name == b"transfer-encoding"]
-        return bool(codings) and codings[-1].lower().rstrip().endswith(b"chunked")
 
     def _fail(self, text: str, *, ended: bool = False) -> None:
         sink = self._sink
@@ -313,7 +302,7 @@ class Upstream(asyncio.Protocol):
 
     def _complete(self, *, reusable: bool) -> None:
         sink, self._sink = self._sink, None
-        self._length = _NO_HEAD
+        self._reply = None
         if not reusable or self.when_free is None or self._uploading or not self.usable:
             self.abandon()
         elif self.transport.get_write_buffer_size():
@@ -325,47 +314,3 @@ class Upstream(asyncio.Protocol):
             self.when_free(self)
         if sink is not None:
             sink.on_end()
-
-    # --- httptools callbacks, from within feed_data: nothing may start a new request here ---
-
-    def on_message_begin(self) -> None:
-        if self._done:
-            self._ends = True
-            return
-        self._headers = []
-        self._reason = b""
-        self._length = _NO_HEAD
-
-    def on_status(self, reason: bytes) -> None:
-        self._reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._length == _NO_HEAD:  # else a trailer, which ends here
-            self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        parser, sink = self._parser, self._sink
-        if parser is None or sink is None or self._done:
-            return
-        status = parser.get_status_code()
-        if status < 200:  # an interim answer; the real one follows
-            return
-        length = None
-        for name, value in self._headers:
-            if name == b"content-length":
-                length = int(value)
-        self._status = status
-        empty = bodiless(status, self._method)
-        self._length = 0 if empty else length
-        sink.on_head(AnswerHead(status, self._reason, self._headers), length if not empty else 0)
-        if empty and self._method == b"HEAD":  # the parser cannot be told that no body follows
-            self._done = self._ends = True
-
-    def on_body(self, data: bytes) -> None:
-        if self._sink is not None and not self._done:
-            self._sink.on_body(data)
-
-    def on_message_complete(self) -> None:
-        if self._length != _NO_HEAD and not self._done and self._parser is not None:
-            self._done = True
-            self._ends = not self._parser.should_keep_alive()  # llhttp forgets it once this returns
