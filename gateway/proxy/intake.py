@@ -77,17 +77,18 @@ def checked_head(
         target = _origin_form(method, target)
     length = _body_length(fields, http10=http10, most=most)
     route = target.partition(b"?")[0]
+    tunnel = route in TUNNELS and method == b"GET" and length == 0 and not http10 and _to_websocket(headers)
     return Request(
         method=method,
         target=target,
         route=route,
         headers=headers,
         fields=fields,
-        keep_alive=keep_alive,
+        keep_alive=keep_alive and not tunnel,
         http10=http10,
         length=length,
         wants_continue=_wants_continue(fields, http10=http10) and length != 0,
-        tunnel=route in TUNNELS and method == b"GET" and length == 0 and not http10 and _to_websocket(headers),
+        tunnel=tunnel,
     )
 
 

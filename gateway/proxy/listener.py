@@ -21,6 +21,7 @@ from gateway.proxy.pairs import open_exchange
 from gateway.proxy.reader import RequestReader
 from gateway.proxy.relay import Relay
 from gateway.proxy.routes import CONTROL, is_data
+from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upstream import Upstream
 from gateway.workers.model import WorkerId
 
@@ -88,8 +89,9 @@ class ClientConnection(asyncio.Protocol):
             self._deadline.move(self._mono() + self._idle_s)
         self._advance()
 
-    def eof_received(self) -> None:
-        return None  # the transport closes: a client that stops sending is taken to have left
+    def eof_received(self) -> bool:
+        """Whether the connection stays. A client that stops sending is taken to have left, but in a websocket."""
+        return isinstance(self._exchange, Tunnel) and self._exchange.client_ended()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -145,7 +147,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         request.request_id = self._front.identify(request)
-        if is_data(request.method, request.route):
+        if request.tunnel:
+            self._exchange = Tunnel(self._front.traffic, self, request)
+        elif is_data(request.method, request.route):
             parts, request.parts = request.parts, []
             request.body = parts[0] if len(parts) == 1 else b"".join(parts)
             request.length = len(request.body)
@@ -194,6 +198,15 @@ class ClientConnection(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._closing = True
         self._transport.abort()
+
+    def end_writing(self) -> None:
+        """A websocket's worker says no more (tunnel.TunnelClient)."""
+        if self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def set_deadline(self, at: float) -> None:
         self._deadline.move(at)
@@ -255,7 +268,7 @@ class ClientConnection(asyncio.Protocol):
 
     def worker_silent(self, worker_id: WorkerId) -> None:
         """A worker is unhealthy and silent: move on, if it is waited for here."""
-        if isinstance(self._exchange, Exchange):
+        if isinstance(self._exchange, Exchange | Tunnel):
             self._exchange.worker_silent(worker_id)
 
     def close_if_idle(self) -> None:

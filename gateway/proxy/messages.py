@@ -200,6 +200,12 @@ def request_head(request: Request, host: bytes, authorization: bytes | None = No
     )
 
 
+def upgrade_head(request: Request, host: bytes, authorization: bytes | None = None) -> bytes:
+    """The head of a request for a websocket: as `request_head`, and what it offers to become."""
+    head = request_head(request, host, authorization)
+    return b"%bconnection: Upgrade\r\nupgrade: websocket\r\n\r\n" % head[:-2]
+
+
 def forwarded_lines(request: Request) -> bytes:
     """The lines of a request's head that pass to a worker."""
     ending = _ending(_REQUEST_MADE_HERE, request.fields.get(b"connection"), request.headers)

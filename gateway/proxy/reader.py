@@ -122,7 +122,8 @@ class RequestReader:
         self._feed_on(data)
         if len(self.queue) == before + 1 and self.refused is None and not data.startswith(b"\r"):
             request = self.queue[-1]
-            if request.complete and request.size == length and not request.wants_continue:
+            sound = request.complete and request.size == length
+            if sound and not request.wants_continue and not request.tunnel:
                 self._last = self._known.learn(data, request.head())
         return None
 
@@ -274,7 +275,7 @@ class RequestReader:
         )
         self.queue.append(request)
         self.queued_bytes += REQUEST_WEIGHT
-        self._ends = not request.keep_alive or request.tunnel
+        self._ends = not request.keep_alive
         if request.tunnel:
             request.complete = True
             self.incoming = request

@@ -18,11 +18,15 @@ _NO_HEAD = -1
 
 
 class UpstreamError(Exception):
-    """No whole answer came. `timeout`: it took too long, rather than breaking. The message is for people."""
+    """No whole answer came. The message is for people.
 
-    def __init__(self, message: str, *, timeout: bool = False) -> None:
+    `timeout`: it took too long, rather than breaking; `ended`: the connection was closed, rather than lost.
+    """
+
+    def __init__(self, message: str, *, timeout: bool = False, ended: bool = False) -> None:
         super().__init__(message)
         self.timeout = timeout
+        self.ended = ended
 
 
 class Sink(Protocol):
@@ -45,6 +49,16 @@ class Sink(Protocol):
         """The worker takes the request's body more slowly than it is written; then again not."""
 
 
+class SwitchSink(Sink, Protocol):
+    """One who asks the worker for another protocol. After `on_switch` the bytes of that come by `on_body`."""
+
+    def on_switch(self, head: AnswerHead) -> None:
+        """The worker answered 101."""
+
+    def on_worker_ended(self) -> bool:
+        """The worker sends no more. Whether the connection stays, to be written to."""
+
+
 class Upstream(asyncio.Protocol):
     """One connection. `when_free` gets it back after an answer it can be used again after; None: it closes."""
 
@@ -62,6 +76,8 @@ class Upstream(asyncio.Protocol):
         "_reason",
         "_sink",
         "_status",
+        "_switch",
+        "_switched",
         "_uploading",
         "answered",
         "idle_since",
@@ -101,6 +117,10 @@ class Upstream(asyncio.Protocol):
         self._done = False
         self._ends = False
         self._uploading = False
+        self._switch: SwitchSink | None = None
+        """Who asked for another protocol."""
+        self._switched = False
+        """Bytes pass as they are."""
 
     def __repr__(self) -> str:
         doing = "closed" if self._closed else "busy" if self._sink is not None else "idle"
@@ -113,10 +133,16 @@ class Upstream(asyncio.Protocol):
     def send(self, method: bytes, pieces: Sequence[bytes], sink: Sink, *, more: bool = False) -> None:
         """Send a request; its answer goes to `sink`. `more`: the body goes on with `write`, until `finish`."""
         self._sink = sink
+        self._switch = None
         self._method = method
         self.answered = self._done = self._ends = False
         self._uploading = more
         write_to(self.transport, pieces)
+
+    def send_switch(self, head: bytes, sink: SwitchSink) -> None:
+        """Send a request (without a body) for another protocol; once the worker agrees, `write` speaks that."""
+        self.send(b"GET", (head,), sink)
+        self._switch = sink
 
     def write(self, data: bytes) -> None:
         if self.usable:
@@ -134,6 +160,19 @@ class Upstream(asyncio.Protocol):
     def resume(self) -> None:
         if self.usable and not self.transport.is_reading():
             self.transport.resume_reading()
+
+    def end_writing(self) -> bool:
+        """Nothing more will be written. False: this connection cannot say so and stay open."""
+        if not self.usable or not self.transport.can_write_eof():
+            return False
+        self.transport.write_eof()
+        return True
+
+    def end(self) -> None:
+        """Close, once what was written has left."""
+        self._sink = None
+        if not self._closed:
+            self.transport.close()
 
     def divert(self, sink: Sink) -> None:
         """What still comes of the answer under way goes to another sink."""
@@ -156,6 +195,10 @@ class Upstream(asyncio.Protocol):
         parser = self._parser
         if self._sink is None or parser is None:  # an idle connection has nothing to say: never use it again
             self.abandon()
+            return
+        if self._switched:
+            self._sink.on_body(data)
+            self._sink.on_flush()
             return
         if self.answered:
             self._feed(data)
@@ -193,8 +236,8 @@ class Upstream(asyncio.Protocol):
         assert parser is not None
         try:
             parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail("the worker switched protocols unasked")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switch_to(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if not self._done:
                 self._fail(f"the answer is not HTTP: {error.__context__ or error}")
@@ -208,13 +251,27 @@ class Upstream(asyncio.Protocol):
             elif self._sink is not None:
                 self._sink.on_flush()
 
+    def _switch_to(self, rest: bytes) -> None:
+        """The worker speaks another protocol from here on."""
+        switch = self._switch
+        offered = [value.lower() for name, value in self._headers if name == b"upgrade"]
+        if switch is None or offered != [b"websocket"]:
+            self._fail("the worker switched protocols unasked")
+            return
+        self._switched = True
+        self._length = None  # as an answer that lasts until the connection ends
+        switch.on_switch(AnswerHead(101, self._reason, self._headers))
+        if rest and self._sink is not None:
+            self._sink.on_body(rest)
+            self._sink.on_flush()
+
     def _learn(self, data: bytes) -> None:
         if data.startswith(b"HTTP/1.1 %d " % self._status):  # else an interim answer stood before this one
             headers = [pair for pair in self._headers if pair[0] != b"content-length"]
             self._last = self._known.learn(data, AnswerHead(self._status, self._reason, headers))
 
-    def eof_received(self) -> None:
-        return None
+    def eof_received(self) -> bool:
+        return self._switched and self._switch is not None and self._sink is not None and self._switch.on_worker_ended()
 
     def pause_writing(self) -> None:
         if self._sink is not None:
@@ -231,9 +288,12 @@ class Upstream(asyncio.Protocol):
         elif self.when_lost is not None:
             self.when_lost(self)
         self._parser = None  # it refers back to this object
-        self.when_free = self.when_lost = None
+        self.when_free = self.when_lost = self._switch = None
 
     def _lost_during_answer(self, exc: Exception | None) -> None:
+        if self._switched:
+            self._fail("connection reset" if exc is not None else "connection closed", ended=exc is None)
+            return
         began = self._length != _NO_HEAD
         if exc is None and began and self._length is None and not self._chunked():
             self._complete(reusable=False)  # a body that ends with its connection
@@ -245,11 +305,11 @@ class Upstream(asyncio.Protocol):
         codings = [value for name, value in self._headers if name == b"transfer-encoding"]
         return bool(codings) and codings[-1].lower().rstrip().endswith(b"chunked")
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str, *, ended: bool = False) -> None:
         sink = self._sink
         self.abandon()
         if sink is not None:
-            sink.on_error(UpstreamError(text))
+            sink.on_error(UpstreamError(text, ended=ended))
 
     def _complete(self, *, reusable: bool) -> None:
         sink, self._sink = self._sink, None
