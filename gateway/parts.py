@@ -42,6 +42,7 @@ def proxy_settings(settings: Settings) -> ProxySettings:
         request_id_headers=settings.request_id_headers,
         first_byte_timeout_s=settings.first_byte_timeout_secs,
         stream_idle_timeout_s=settings.stream_body_stall_timeout_secs,
+        websocket_idle_timeout_s=settings.websocket_idle_timeout_secs,
         worker_stall_s=settings.worker_stall_secs,
         admission=AdmissionSettings(
             max_concurrent=_most_at_once(settings.max_concurrent_requests),

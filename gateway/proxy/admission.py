@@ -12,6 +12,9 @@ from typing import Protocol
 
 from gateway.errors import GatewayError
 
+ONE = 1.0 - 1e-6
+"""A token, less what rounding takes from it: the timer must not fire again and again just before."""
+
 
 class Waiter(Protocol):
     """A request that waits for its turn."""
@@ -112,9 +115,9 @@ class Admission:
             return False
         if self._rate is not None:
             self._refill(self._rate)
-            if self._tokens < 1.0:
+            if self._tokens < ONE:
                 return False
-            self._tokens -= 1.0
+            self._tokens = max(0.0, self._tokens - 1.0)
         self.inside += 1
         return True
 

@@ -39,6 +39,8 @@ class ProxySettings:
     An answer that is not streamed comes as a whole, so this would have to be longer than the longest of them."""
     stream_idle_timeout_s: float = 300.0
     """Between two pieces of an answer."""
+    websocket_idle_timeout_s: float = 0.0
+    """A WebSocket over which nothing goes in either direction is closed after this; 0: never."""
     worker_stall_s: float = 5.0
     """A worker with requests in flight of which nothing comes for this long is probed; 0: never."""
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)

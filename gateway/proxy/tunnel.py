@@ -29,8 +29,6 @@ from gateway.workers.model import Role, WorkerId
 ROUTE = "/v1/realtime"
 HANDSHAKE_S = 30.0
 """From sending the handshake until the head of the worker's answer."""
-IDLE_S = 0.0
-"""How long neither side may say anything; 0: any time. Either side can ping the other where it wants to know."""
 HALF_CLOSED_S = 30.0
 """How long a side that has heard the other's end may still say nothing before it is taken to have left."""
 MOST_KEPT = 64 * 1024
@@ -83,7 +81,7 @@ class Tunnel(Relay):
         self._pending: Dial | None = None
         self._tried: tuple[Entry, ...] = ()
         self._query = Query(None)
-        self._idle_s: float = getattr(traffic.settings, "websocket_idle_timeout_s", IDLE_S)
+        self._idle_s = traffic.settings.websocket_idle_timeout_s
         self._due = inf
         self._kept: list[bytes] = []
         """What the client sent before the worker agreed."""

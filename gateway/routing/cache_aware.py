@@ -197,6 +197,10 @@ class CacheAware:
                 board.close()
             holders = [self._holder(candidate.worker.id) for candidate in candidates]
             board = self._board = _Board(candidates, holders, [*map(self.tree.share, holders)])
+            known = self._holder_of.items()
+            self._holder_of = {
+                one: holder for one, holder in known if holder in board.places or self.tree.share(holder)
+            }
         return board
 
     def _holder(self, worker_id: WorkerId) -> int:

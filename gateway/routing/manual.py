@@ -198,6 +198,9 @@ class Manual:
         self._weights = weights = Weights(candidates)
         self._seated = [self._group(candidate.worker.id) for candidate in candidates]
         self._counts = [inf] * len(candidates)
+        self._groups = {one: group for one, group in self._groups.items() if group.keys} | {
+            group.worker_id: group for group in self._seated
+        }
         for seat, group in enumerate(self._seated):
             group.seat, self._counts[seat] = seat, group.keys / weights.each[seat]
 

@@ -15,7 +15,7 @@ import sys
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from heapq import heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
 from math import inf, nextafter
 
 PER_PROMPT = 1024
@@ -133,6 +133,9 @@ class Tree:
         ends = self._ends.pop(holder, None)
         if ends is not None:
             self._void.append((holder, ends))
+            if len(self._heads) > 2 * len(self._ends) + 16:
+                self._heads = [head for head in self._heads if head[1] in self._ends]
+                heapify(self._heads)
         self._held.pop(holder, None)
 
     # --- eviction, in slices ---

@@ -48,6 +48,10 @@ class Ring:
         self._free: list[int] = []
         self.points = 0
 
+    def __len__(self) -> int:
+        """Workers on the ring."""
+        return len(self._owners)
+
     def number(self, worker: Worker) -> int | None:
         """The number of a worker that is on the ring as it should be; None where it has to be put in (anew)."""
         known = self._owners.get(worker.id)
@@ -56,11 +60,6 @@ class Ring:
         number, spec, count = known
         same = spec is worker.spec or (spec.url == worker.spec.url and count == points_of(worker))
         return number if same else None
-
-    def owner(self, worker_id: WorkerId) -> int | None:
-        """The number of a worker on the ring."""
-        known = self._owners.get(worker_id)
-        return known[0] if known is not None else None
 
     def put(self, worker: Worker) -> int:
         """Put a worker on the ring, in place of its former points if it has any; returns its number."""
@@ -150,14 +149,11 @@ class Seats:
             self._seats[self._ring.put(self.candidates[place].worker)] = place
 
     def forget(self, worker_id: WorkerId) -> None:
-        """Take a worker off the ring."""
-        owner = self._ring.owner(worker_id)
-        if owner is None:
-            return
+        """Take a worker off the ring. Candidates have to be adopted again before the next use."""
         self._ring.take(worker_id)
-        seat = self._seats.pop(owner, None)
-        if seat is not None:
-            self._joining.append(seat)
+        self.candidates = ()
+        self._seats.clear()
+        self._joining.clear()
 
     def find(self, place: int, avoided: set[int]) -> int:
         """The place in the tuple of the next candidate clockwise that is not avoided (places in the tuple too)."""

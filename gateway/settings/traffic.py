@@ -159,6 +159,9 @@ class TrafficSettings(BaseModel):
     first_byte_timeout_secs: SecondsOrNone = setting(
         0.0, "Limits", "Ask another worker when nothing of an answer came for this long; 0: never.", "SECS"
     )
+    websocket_idle_timeout_secs: SecondsOrNone = setting(
+        0.0, "Limits", "Close a WebSocket over which nothing goes for this long; 0: never.", "SECS"
+    )
     worker_stall_secs: SecondsOrNone = setting(
         5.0, "Limits", "Probe a worker with requests in flight that says nothing for this long; 0: never.", "SECS"
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.load import ask, chat_body, same_each_time
-from tests.bench.processes import GATEWAY_CORE, Process, Workers, free_port
+from tests.bench.processes import GATEWAY_CORE, Process, Workers, free_ports
 
 OURS = "smg-console"
 INSTALL_S = 600.0
@@ -116,7 +116,7 @@ class Gateway(Process):
     """A running gateway on the gateways' core."""
 
     def __init__(self, kind: Kind, urls: Sequence[str], policy: str, *, terminal: int | None = None) -> None:
-        launch = Launch(urls, policy, free_port(), free_port())
+        launch = Launch(urls, policy, *free_ports(2))
         env = {**OFFLINE, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         super().__init__(kind.name, kind.command(kind.prepared(), launch), GATEWAY_CORE, env=env, terminal=terminal)
         self.policy = policy

@@ -1,5 +1,6 @@
 """Every command of the README is run, on ports that are free here."""
 
+import contextlib
 import json
 import os
 import re
@@ -21,13 +22,17 @@ COMMANDS = commands()
 ROOT = README.parent
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[str]:
+    """Different ports: all are held until the last one is known, or the same might be given twice."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [str(probe.getsockname()[1]) for probe in probes]
 
 
-PORTS = {port: str(free_port()) for port in ("8000", "8001", "8002", "30000", "29000")}
+MOVED = ("8000", "8001", "8002", "30000", "29000")
+PORTS = dict(zip(MOVED, free_ports(len(MOVED)), strict=True))
 
 
 def here(command: str) -> str:
@@ -98,7 +103,7 @@ def test_the_commands_over_http_work_as_written(gateway: subprocess.Popen[bytes]
 def test_the_demo_command_opens_the_console() -> None:
     install, _, demo = COMMANDS["demo"].partition(" && ")
     assert install == "pip install ."
-    moved = {"SMG_CONSOLE_PORT": str(free_port()), "SMG_CONSOLE_PROMETHEUS_PORT": "0", "PATH": environment()["PATH"]}
+    moved = {"SMG_CONSOLE_PORT": free_ports(1)[0], "SMG_CONSOLE_PROMETHEUS_PORT": "0", "PATH": environment()["PATH"]}
     with Terminal(["bash", "-c", demo], environment=moved) as terminal:
         terminal.wait_for("Fleet: 4 workers", "● ready        w1")
 

@@ -1,8 +1,10 @@
 """The routing policies: tables for what they prefer, properties for what they may never do."""
 
+import gc
 import time
 from dataclasses import replace
 from random import Random
+from types import FunctionType, ModuleType
 
 import pytest
 from hypothesis import given
@@ -191,3 +193,44 @@ def test_what_is_explained_is_what_is_chosen_next(name: str, some: list[Entry], 
         chosen = policy.choose(candidates, query, NOW)
         assert chosen.worker.id == explained.worker
         chosen.meters.began()
+
+
+@pytest.mark.parametrize("name", POLICY_NAMES)
+def test_workers_that_come_and_go_leave_nothing_behind(name: str) -> None:
+    policy = make_policy(name, Random(1))
+
+    def held() -> int:
+        gc.collect()
+        seen: set[int] = set()
+        todo: list[object] = [policy]
+        while todo:
+            one = todo.pop()
+            if id(one) not in seen and not isinstance(one, type | ModuleType | FunctionType):
+                seen.add(id(one))
+                todo.extend(gc.get_referents(one))
+        return len(seen)
+
+    def come_and_go(first: int) -> None:
+        some = [entry(f"w{number}") for number in range(first, first + 5)]
+        for turn in range(40):
+            candidates = tuple(some)
+            text = f"{first} {turn % 7}"
+            policy.choose(candidates, Query("m", text=text, size=turn, key=text, caller="c"), NOW)
+            policy.tend(NOW)
+            gone = some.pop(0)
+            some.append(entry(f"w{first}-{turn}"))
+            policy.forget(gone.worker.id)
+            policy.tend(NOW)
+        for one in some:
+            policy.forget(one.worker.id)
+        policy.choose(stayed, Query("m", key="k", caller="c"), NOW)
+        for _ in range(3):
+            policy.tend(NOW + 1e5)
+
+    stayed = fleet(5)
+    come_and_go(0)
+    come_and_go(1000)
+    before = held()
+    for turn in range(2, 6):
+        come_and_go(1000 * turn)
+    assert held() < before + 60  # each of 160 workers would leave several

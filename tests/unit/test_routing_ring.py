@@ -38,7 +38,7 @@ def test_a_ring_that_grew_and_shrank_is_the_one_built_of_those_that_stayed(
             there.discard(which)
     fresh = Ring()
     names = {fresh.put(workers[which]): which for which in there}
-    numbers = {ring.owner(workers[which].id): which for which in there}
+    numbers = {ring.number(workers[which]): which for which in there}
     assert [numbers[one] for one in on_ring(ring, place)] == [names[one] for one in on_ring(fresh, place)]
     assert ring.points == fresh.points == sum(points_of(workers[which]) for which in there)
 

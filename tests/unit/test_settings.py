@@ -73,6 +73,7 @@ GOOD = {
     "worker_overload_shed": ([], True),
     "stream_body_stall_timeout_secs": (["10"], 10.0),
     "first_byte_timeout_secs": (["30"], 30.0),
+    "websocket_idle_timeout_secs": (["60"], 60.0),
     "worker_stall_secs": (["0"], 0.0),
     "retry_max_retries": (["3"], 3),
     "retry_initial_backoff_ms": (["10"], 10.0),

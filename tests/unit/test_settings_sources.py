@@ -64,6 +64,7 @@ WRONG = {
     "worker_overload_shed": ("maybe", "true"),
     "stream_body_stall_timeout_secs": ("0", "a number above 0 to 604800"),
     "first_byte_timeout_secs": ("-1", "a number from 0 to 604800"),
+    "websocket_idle_timeout_secs": ("-1", "a number from 0 to 604800"),
     "worker_stall_secs": ("-1", "a number from 0 to 604800"),
     "retry_max_retries": ("0", "a whole number from 1 to 100"),
     "retry_initial_backoff_ms": ("-1", "a number from 0 to 3600000"),
