@@ -1,4 +1,4 @@
-"""What all tests share: times of day are shown in UTC, wherever the tests run, and how fast the machine is decides nothing."""
+"""What all tests share: times of day are shown in UTC, wherever the tests run, and a slow machine fails nothing."""
 
 import os
 import time

@@ -15,7 +15,8 @@ from tests.unit.odd_answers import BROKEN, SOUND
 SEEDS = [*(case.raw for case in SOUND.values()), *(raw for raw in BROKEN.values() if len(raw) < 3000)]
 PARTS = (
     b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"0", b"\0", b"\xff", b",", b";", b"chunked", b"1",
-    b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"2\r\n{}\r\n", b"0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
+    b"2\r\n{}\r\n", b"0\r\n\r\n",
 )  # fmt: skip
 
 Read = tuple[int, bytes, bool, bool] | None
@@ -104,7 +105,7 @@ def test_an_answer_to_head_ends_with_its_head_and_may_announce_what_it_likes(met
 def test_a_head_that_drips_is_bounded() -> None:
     reply = Reply(b"POST")
     reply.read_head(b"HTTP/1.1 200 OK\r\nX: ")
-    for _ in range(MOST_HEAD_BYTES // 100 - 1):
+    for _ in range((MOST_HEAD_BYTES - 20) // 100):
         reply.read_head(b"x" * 100)
     with pytest.raises(BadReply, match="larger than"):
         reply.read_head(b"x" * 100)
@@ -129,7 +130,7 @@ def test_chunks_that_are_mostly_overhead_are_refused_in_the_end(line: bytes) -> 
 @pytest.mark.parametrize(
     "data",
     [
-        b"0\r\n\r\n", b"1\r\nab\r\n", b"1\r\na\r\n0\r\n\r\n", b"1\r\na", b"+1\r\na\r\n", b"1_0\r\n" + b"a" * 16 + b"\r\n",
+        b"0\r\n\r\n", b"1\r\nab\r\n", b"1\r\na\r\n0\r\n\r\n", b"1\r\na", b"+1\r\na\r\n", b"1_0\r\n" + b"a" * 16,
         b" 1\r\na\r\n", b"g\r\na\r\n", b"\r\na\r\n", b"1;a\r\na\r\n", b"", b"\r\n", b"1\r\naXX",
     ],
 )  # fmt: skip
