@@ -130,8 +130,9 @@ def test_chunks_that_are_mostly_overhead_are_refused_in_the_end(line: bytes) -> 
 @pytest.mark.parametrize(
     "data",
     [
-        b"0\r\n\r\n", b"1\r\nab\r\n", b"1\r\na\r\n0\r\n\r\n", b"1\r\na", b"+1\r\na\r\n", b"1_0\r\n" + b"a" * 16,
+        b"0\r\n\r\n", b"1\r\nab\r\n", b"1\r\na\r\n0\r\n\r\n", b"1\r\na", b"+1\r\na\r\n",
         b" 1\r\na\r\n", b"g\r\na\r\n", b"\r\na\r\n", b"1;a\r\na\r\n", b"", b"\r\n", b"1\r\naXX",
+        b"1_0\r\n" + b"a" * 16 + b"\r\n",
     ],
 )  # fmt: skip
 def test_what_looks_like_a_whole_chunk_and_is_none_is_left_to_the_reading(data: bytes) -> None:
