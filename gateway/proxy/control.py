@@ -82,9 +82,8 @@ class ControlExchange(Relay):
             self.client.set_deadline(self.traffic.mono() + self.traffic.settings.idle_timeout_s)
         head = request_head(request, request.fields.get(b"host", b""))
         upstream.send(request.method, (head,), self, more=not request.complete)
-        parts, request.parts = request.parts, []
-        for part in parts:
-            self.on_upload(part)
+        if kept := request.taken():
+            self.on_upload(kept)
         if request.complete:
             self.on_upload_end()
 

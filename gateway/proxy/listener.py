@@ -150,9 +150,7 @@ class ClientConnection(asyncio.Protocol):
         if request.tunnel:
             self._exchange = Tunnel(self._front.traffic, self, request)
         elif is_data(request.method, request.route):
-            parts, request.parts = request.parts, []
-            request.body = parts[0] if len(parts) == 1 else b"".join(parts)
-            request.length = len(request.body)
+            request.length = len(request.gathered())
             self._exchange = open_exchange(self._front.traffic, self, request)
         elif self._front.control is None:
             self._exchange = Nowhere(self._front.traffic, self, request)

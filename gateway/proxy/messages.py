@@ -8,8 +8,9 @@ headers of their own and a list here would have to know them all. Names are writ
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
+from io import BytesIO
 from typing import Protocol
 
 Headers = list[tuple[bytes, bytes]]
@@ -111,8 +112,8 @@ class Head:
             self.http10,
             length,
             b"",
-            b"",
-            [body],
+            body,
+            None,
             length,
             True,
             False,
@@ -137,19 +138,43 @@ class Request:
     """Announced length of the body; None where it comes in chunks."""
     request_id: bytes = b""
     body: bytes = b""
-    """The whole body, for requests that are held until it is there."""
-    parts: list[bytes] = field(default_factory=list)
-    """Pieces of the body that nobody has taken yet."""
+    """What came of the body and nobody has taken yet, once it is `gathered`; the whole of it on data routes."""
+    pieces: BytesIO | None = None
+    """The body so far, where it comes in more than one piece. Its buffer becomes the body without a copy."""
     size: int = 0
     """Bytes of the body that came so far."""
     complete: bool = False
     wants_continue: bool = False
     taker: "BodyTaker | None" = None
-    """Who gets the rest of the body as it comes; None: it is kept in `parts`."""
+    """Who gets the rest of the body as it comes; None: it is kept."""
     forwarded: bytes | None = None
     """The lines of its head that pass to a worker, once they were needed."""
     tunnel: bool = False
     """It asks for a websocket: what follows its head is no HTTP, and goes to its taker as it comes."""
+
+    def keep(self, piece: bytes) -> None:
+        """A piece of the body that is kept."""
+        if self.pieces is not None:
+            self.pieces.write(piece)
+        elif not self.body:
+            self.body = piece
+        else:
+            self.pieces = BytesIO()
+            self.pieces.write(self.body)
+            self.pieces.write(piece)
+            self.body = b""
+
+    def gathered(self) -> bytes:
+        """What came of the body so far, which is in `body` from now on."""
+        if self.pieces is not None:
+            self.body = self.pieces.getvalue()
+            self.pieces = None
+        return self.body
+
+    def taken(self) -> bytes:
+        """What came of the body so far, which is no longer kept here."""
+        taken, self.body = self.gathered(), b""
+        return taken
 
     def head(self) -> Head:
         """Its head, without the length of its body."""

@@ -308,7 +308,7 @@ class RequestReader:
         if request.taker is not None:
             request.taker.on_upload(piece)
         else:
-            request.parts.append(piece)
+            request.keep(piece)
             self.queued_bytes += len(piece)
 
     def _end_body(self, request: Request) -> None:

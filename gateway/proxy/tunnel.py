@@ -94,7 +94,7 @@ class Tunnel(Relay):
     def begin(self) -> None:
         traffic, request = self.traffic, self.request
         traffic.arrived()
-        self._kept, request.parts = request.parts, []
+        self._kept = [request.taken()]
         request.taker = self
         self._query = Query(traffic.fleet.canonical(model_of(request)))
         key = request.fields.get(b"x-smg-routing-key")

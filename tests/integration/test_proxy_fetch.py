@@ -182,3 +182,27 @@ async def test_workers_over_tls_are_asked_and_proxied_to_and_their_certificates_
         assert len(peers) == asked_before + 1
     server.close()
     await hang_up(*peers)
+
+
+async def test_a_worker_with_an_ipv6_address_is_asked_and_proxied_to_with_its_address_in_brackets() -> None:
+    peers: list[Peer] = []
+
+    def connected() -> Peer:
+        peers.append(Peer())
+        return peers[-1]
+
+    try:
+        server = await asyncio.get_running_loop().create_server(connected, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = server.sockets[0].getsockname()[1]
+    async with world(workers=0) as w:
+        add_ready(w.registry, f"http://[::1]:{port}", "m")
+        client = await w.client()
+        client.send(post())
+        await until(lambda: bool(peers))
+        assert (await peers[0].message()).fields[b"host"] == b"[::1]:%d" % port
+        peers[0].send(answer(b"six"))
+        assert (await client.message()).body == b"six"
+    server.close()
+    await hang_up(*peers)

@@ -80,7 +80,7 @@ def read(parts: Sequence[bytes]) -> Read:
             done.append(request)
         while reader.queue and reader.queue[0].complete:
             done.append(reader.take())
-    found = tuple((r.method, r.target, b"".join(r.parts)) for r in done)
+    found = tuple((r.method, r.target, r.gathered()) for r in done)
     assert reader.queued_bytes >= 0
     return Read(found, reader.refused is not None)
 

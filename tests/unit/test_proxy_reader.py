@@ -24,8 +24,7 @@ def read(pieces: list[bytes]) -> tuple[list[Any], int | None]:
     for piece in pieces:
         it.feed(piece)
     found = [
-        (r.method, r.target, r.route, r.headers, r.keep_alive, r.length, r.complete, b"".join(r.parts))
-        for r in it.queue
+        (r.method, r.target, r.route, r.headers, r.keep_alive, r.length, r.complete, r.gathered()) for r in it.queue
     ]
     return found, it.refused.status if it.refused else None
 
