@@ -1,0 +1,1 @@
+"""Kubernetes discovery: what the cluster's pods say, kept in step, and what that means for the workers."""
