@@ -6,6 +6,7 @@ logged, and ends the process through `crashed`, rather than leaving it to serve 
 
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -13,8 +14,12 @@ from typing import Self
 
 from gateway import __version__
 from gateway.api.app import ApiParts, build_app
+from gateway.kubernetes.access import Access, find
+from gateway.kubernetes.discovery import DiscoveryStatus, PodDiscovery
+from gateway.kubernetes.reflector import Reflector
+from gateway.kubernetes.selectors import common
 from gateway.operations import Add, Operations
-from gateway.parts import breaker_settings, health_settings, overload_settings, proxy_settings, routing_plan
+from gateway.parts import breaker_settings, health_settings, overload_settings, pod_rules, proxy_settings, routing_plan
 from gateway.proxy.control import ControlApp
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
@@ -83,6 +88,7 @@ class Gateway:
         self.operations = Operations(
             self.registry, wall=time.time, drain_timeout_s=settings.drain_timeout_secs, probe_now=self._look_again
         )
+        self.pods = self._pod_discovery(rng) if settings.service_discovery else None
         self.control = ControlApp(build_app(self._api_parts()))
         self.data_plane = DataPlane(
             self.registry,
@@ -113,6 +119,8 @@ class Gateway:
                 await stack.enter_async_context(metrics)
                 self.metrics_address = url_of(host, metrics.port)
             await self._add_static_workers()
+            if self.pods is not None:  # after the static ones: an address that is listed already stays theirs
+                await stack.enter_async_context(self.pods)
             self._stack = stack.pop_all()
         log.info("gateway_listening", address=self.address, metrics_address=self.metrics_address, version=__version__)
         self.registry.note("started", f"serving on {self.address}", ITSELF)
@@ -136,12 +144,35 @@ class Gateway:
             fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
+            discovery=self._discovery_status(),
         )
 
     def _metric_sources(self) -> MetricSources:
         return MetricSources(
-            self.registry, self.data_plane, self.sampler, self.lateness, self.checker, self.load_monitor
+            self.registry,
+            self.data_plane,
+            self.sampler,
+            self.lateness,
+            self.checker,
+            self.load_monitor,
+            self._discovery_status(),
         )
+
+    def _pod_discovery(self, rng: Random) -> PodDiscovery:
+        settings, rules = self.settings, pod_rules(self.settings)
+        reflector = Reflector(
+            Access(find(settings.kubeconfig, settings.kube_context), mono=time.monotonic, wall=time.time),
+            namespace=settings.service_discovery_namespace,
+            selector=str(common(selector for _, selector in rules.selectors)),
+            mono=time.monotonic,
+            wall=time.time,
+            rng=rng,
+        )
+        return PodDiscovery(reflector, rules, self.registry, self.operations, wall=time.time, mono=time.monotonic)
+
+    def _discovery_status(self) -> Callable[[], DiscoveryStatus] | None:
+        pods = self.pods
+        return None if pods is None else lambda: pods.status
 
     async def _add_static_workers(self) -> None:
         key = self.settings.worker_api_key

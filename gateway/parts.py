@@ -2,6 +2,8 @@
 
 import os
 
+from gateway.kubernetes.pods import PodRules, model_from
+from gateway.kubernetes.selectors import parse_tokens
 from gateway.proxy.admission import AdmissionSettings
 from gateway.proxy.fleet import RoutingPlan
 from gateway.proxy.retry import RetrySettings
@@ -9,7 +11,7 @@ from gateway.proxy.settings import ProxySettings
 from gateway.routing.settings import RoutingSettings
 from gateway.settings import Settings
 from gateway.workers.breaker import BreakerSettings
-from gateway.workers.model import HealthSettings
+from gateway.workers.model import HealthSettings, Role, Secret
 from gateway.workers.overload import OverloadSettings
 
 LEAST_CONCURRENT = 4096
@@ -114,4 +116,20 @@ def routing_plan(settings: Settings) -> RoutingPlan:
             bucket_adjust_interval_s=settings.bucket_adjust_interval_secs,
             load_fresh_s=3 * settings.load_monitor_interval,
         ),
+    )
+
+
+def pod_rules(settings: Settings) -> PodRules:
+    """How pods become workers."""
+    given = (
+        (Role.PREFILL, settings.prefill_selector),
+        (Role.DECODE, settings.decode_selector),
+        (Role.REGULAR, settings.selector),
+    )
+    key = settings.worker_api_key
+    return PodRules(
+        tuple((role, parse_tokens(words)) for role, words in given if words),
+        settings.service_discovery_port,
+        model_from(settings.model_id_from) if settings.model_id_from else None,
+        Secret(key.get_secret_value()) if key else None,
     )

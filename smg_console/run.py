@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
+from gateway.errors import GatewayError
 from gateway.gateway import Gateway
 from gateway.settings.load import Loaded
 from gateway.tasks import first_of
@@ -50,6 +51,9 @@ def run_in_loop(loaded: Loaded, main: Callable[[LogRing], Coroutine[Any, Any, in
             return runner.run(main(ring))
     except OSError as error:
         print(f"smg-console: {error.strerror or error}", file=sys.stderr)  # noqa: T201 - the terminal is ours again, or still
+        return 1
+    except GatewayError as error:  # no way to the API server was found, a worker given at start is impossible
+        print(f"smg-console: {error}", file=sys.stderr)  # noqa: T201 - the same
         return 1
 
 

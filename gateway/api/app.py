@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.api.shapes import ErrorJson
 from gateway.errors import BadRequest, GatewayError
+from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.proxy.answers import error_body
 from gateway.proxy.fleet import Fleet
@@ -51,6 +52,8 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    discovery: Callable[[], DiscoveryStatus] | None = None
+    """None: workers are not discovered."""
 
     @property
     def disaggregated(self) -> bool:
@@ -84,11 +87,19 @@ class Route:
 
 def build_app(parts: ApiParts) -> web.Application:
     """The application with all its routes."""
-    from gateway.api import events, info, openapi, probes, routing, workers
+    from gateway.api import discovery, events, info, openapi, probes, routing, workers
 
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
     app[PARTS] = parts
-    routes = [*probes.ROUTES, *info.ROUTES, *workers.ROUTES, *routing.ROUTES, *events.ROUTES, *openapi.ROUTES]
+    routes = [
+        *probes.ROUTES,
+        *info.ROUTES,
+        *workers.ROUTES,
+        *routing.ROUTES,
+        *discovery.ROUTES,
+        *events.ROUTES,
+        *openapi.ROUTES,
+    ]
     for route in routes:
         if route.method == "GET":
             app.router.add_get(route.path, route.handler, allow_head=route.head)

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from gateway.api.app import PARTS, Route, json_response
+from gateway.api.discovery import blind_json
 from gateway.api.shapes import ModelCardJson, ModelsJson, NotReadyJson, ReadyJson, UnroutableJson
 from gateway.workers.availability import availability
 from gateway.workers.model import Role
@@ -23,9 +24,12 @@ async def ready(request: web.Request) -> web.Response:
     away = [(worker, found.because) for worker in workers if not (found := availability(worker)).routable]
     healthy = len(workers) - len(away)
     roles = {worker.spec.role for worker in workers if availability(worker).routable}
+    blind = blind_json(parts.discovery()) if parts.discovery is not None else None
     alone = Role.REGULAR in roles and not parts.disaggregated
     if (alone or {Role.PREFILL, Role.DECODE} <= roles) and not parts.stopping():
         good: ReadyJson = {"status": "ready", "healthy_workers": healthy, "total_workers": len(workers)}
+        if blind is not None:
+            good["discovery_blind"] = blind
         return json_response(good)
     detail: list[UnroutableJson] = [
         {"name": worker.name, "url": worker.url, "because": because} for worker, because in away[:DETAILS]
@@ -37,6 +41,8 @@ async def ready(request: web.Request) -> web.Response:
         "total_workers": len(workers),
         "workers": detail,
     }
+    if blind is not None:
+        bad["discovery_blind"] = blind
     return json_response(bad, 503)
 
 

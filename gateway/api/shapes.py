@@ -236,10 +236,19 @@ class HistoryJson(TypedDict):
     events: list[EventJson]
 
 
+class BlindJson(TypedDict):
+    """Discovery hears nothing of the cluster; what is registered stays, and health decides."""
+
+    since: Rfc3339
+    why: str
+    next_try_secs: float | None
+
+
 class ReadyJson(TypedDict):
     status: Literal["ready"]
     healthy_workers: int
     total_workers: int
+    discovery_blind: NotRequired[BlindJson]
 
 
 class UnroutableJson(TypedDict):
@@ -256,6 +265,59 @@ class NotReadyJson(TypedDict):
     healthy_workers: int
     total_workers: int
     workers: list[UnroutableJson]
+    discovery_blind: NotRequired[BlindJson]
+
+
+class SkippedPodJson(TypedDict):
+    pod: str
+    """`namespace/name`."""
+    because: str
+
+
+class WatchEventsJson(TypedDict):
+    """Since the gateway started."""
+
+    added: int
+    modified: int
+    deleted: int
+    bookmarks: int
+    stale: int
+    gaps: int
+    unreadable: int
+
+
+class DiscoveryOffJson(TypedDict):
+    enabled: Literal[False]
+
+
+class DiscoveryJson(TypedDict):
+    enabled: Literal[True]
+    provider: Literal["kubernetes"]
+    credentials: str
+    namespace: str | None
+    selector: str
+    synced: bool
+    watching: bool
+    watch_age_secs: float | None
+    last_heard: Rfc3339 | None
+    blind: BlindJson | None
+    missing_permission: str | None
+    last_relist: Rfc3339 | None
+    last_relist_why: str
+    last_relist_secs: float
+    last_drift: str
+    pods_matched: int
+    pods_ready: int
+    workers_registered: int
+    skipped: list[SkippedPodJson]
+    """Pods that take no traffic, or part of whose workers could not be listed."""
+    notes: list[SkippedPodJson]
+    passes: int
+    last_pass: Rfc3339 | None
+    events: WatchEventsJson
+    lists: int
+    watches: int
+    failures: int
 
 
 class ModelCardJson(TypedDict):

@@ -5,6 +5,7 @@ next time. Watching pods is the reflector's, deciding is `reconcile`'s.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -64,6 +65,8 @@ class Keeper:
         self._cordoned: set[WorkerId] = set()
         self._leaving: set[WorkerId] = set()
         self._applied: dict[WorkerId, WorkerSpec] = {}
+        self.carried_out: Counter[tuple[str, bool]] = Counter()
+        """Commands so far, by kind of action and whether they were done."""
 
     async def keep(self, views: Iterable[PodView]) -> Kept:
         """One pass. Never raises for a command that is refused: that is in the answer."""
@@ -78,7 +81,9 @@ class Keeper:
             try:
                 await self._carry_out(action)
                 kept.done += 1
+                self.carried_out[type(action).__name__, True] += 1
             except GatewayError as error:  # the world went on since the plan was made, or a pod asks for nonsense
+                self.carried_out[type(action).__name__, False] += 1
                 kept.refused[action.spec.url if isinstance(action, Register) else str(action.worker)] = str(error)
         return kept
 

@@ -7,6 +7,7 @@ So `--theme` over a file's `no_ui` is refused, and a theme in a shared file does
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
+from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.model import Settings, environment_name, flag
 from gateway.settings.traffic import prefill_workers
 
@@ -32,10 +33,13 @@ def conflict(settings: Settings, origins: Mapping[str, str]) -> str | None:
             f"{named('worker_startup_check_interval')} ({settings.worker_startup_check_interval:g}) is longer than "
             f"{named('worker_startup_timeout_secs')} ({settings.worker_startup_timeout_secs:g})"
         )
-    if settings.worker_api_key is not None and not (settings.worker_urls or settings.prefill or settings.decode):
+    listed_or_found = settings.worker_urls or settings.prefill or settings.decode or settings.service_discovery
+    if settings.worker_api_key is not None and not listed_or_found:
         return f"{named('worker_api_key')} is for the workers of --worker-urls, and there are none"
+    if (problem := _discovery(settings, origins)) is not None:
+        return problem
     if not settings.pd_disaggregation:
-        for name in ("prefill", "decode"):
+        for name in ("prefill", "decode", "prefill_selector", "decode_selector"):
             if getattr(settings, name):
                 return f"{named(name)} is for {named('pd_disaggregation')}, which is not given"
     if settings.retry_initial_backoff_ms > settings.retry_max_backoff_ms:
@@ -52,6 +56,23 @@ def conflict(settings: Settings, origins: Mapping[str, str]) -> str | None:
     for name, url in listed:
         if _is_ourselves(url, settings):
             return f"{named(name)}: {url} is where {named('port')} makes this gateway itself listen"
+    return None
+
+
+def _discovery(settings: Settings, origins: Mapping[str, str]) -> str | None:
+    """Settings of the discovery without it, or it without pods to look for."""
+    if settings.service_discovery:
+        if settings.pd_disaggregation:
+            wanted = settings.prefill_selector or settings.decode_selector or settings.selector
+            missing = "--prefill-selector and --decode-selector"
+        else:
+            wanted, missing = settings.selector, "--selector"
+        if wanted or (settings.pd_disaggregation and (settings.prefill or settings.decode)):
+            return None
+        return f"{spelling('service_discovery', origins)} needs {missing}: every pod there is would be a worker"
+    for name in DiscoverySettings.model_fields:
+        if name != "service_discovery" and origins[name] != DEFAULT:
+            return f"{spelling(name, origins)} is for --service-discovery, which is not given"
     return None
 
 

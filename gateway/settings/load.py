@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.settings.conflicts import DEFAULT, conflict
+from gateway.settings.discovery import SELECTORS
 from gateway.settings.flags import UsageError, without_credentials
 from gateway.settings.model import SECRETS, Settings, environment_name, flag
 from gateway.workers.address import ACCEPTED, worker_url
@@ -94,6 +95,8 @@ def _from_file(path: str, asked_by: str) -> dict[str, Any]:
 
 def _from_text(name: str, text: str, variable: str) -> Any:
     field = Settings.model_fields[name]
+    if name in SELECTORS:
+        return [text]  # commas and blanks are part of their syntax
     if isinstance(field.default, tuple):
         return text.replace(",", " ").split()
     if field.annotation is bool:

@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
 )
 
+from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.fields import Host, Port, Seconds, Urls, setting
 from gateway.settings.traffic import TrafficSettings
 
@@ -46,7 +47,7 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
-class Settings(TrafficSettings):
+class Settings(TrafficSettings, DiscoverySettings):
     """Everything that can be set. Times in seconds, sizes in bytes."""
 
     worker_urls: Urls = setting((), "Workers", "Workers to register at start, as http://host:port.", "URL")
@@ -164,6 +165,7 @@ class Settings(TrafficSettings):
 
 GROUPS = (
     "Workers",
+    "Kubernetes",
     "Serving",
     "Routing",
     "Prefill and decode",

@@ -7,7 +7,7 @@ workers that are listed, routes, statuses and codes of our own.
 import asyncio
 import errno
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.proxy.server import DataPlane
 from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.sampler import Sampler
@@ -45,6 +46,7 @@ class MetricSources:
     lateness: LoopLateness
     checker: HealthChecker
     load_monitor: LoadMonitor | None
+    discovery: Callable[[], DiscoveryStatus] | None = None
 
 
 class FleetMetrics:
@@ -64,6 +66,8 @@ class FleetMetrics:
         yield from self._traffic()
         yield from self._fleet()
         yield from self._loops()
+        if self._sources.discovery is not None:
+            yield from _discovery(self._sources.discovery())
 
     def workers(self, entries: Sequence[Entry]) -> Iterator[Metric]:
         """What is counted per worker, of these workers."""
@@ -156,6 +160,38 @@ class FleetMetrics:
 
 
 _CIRCUIT = {Circuit.CLOSED: 0, Circuit.OPEN: 1, Circuit.HALF_OPEN: 2}
+
+
+def _discovery(status: DiscoveryStatus) -> Iterator[Metric]:
+    """What discovery sees and does, under SMG's names where they mean the same."""
+    source, watch = "kubernetes", status.watch
+    added = CounterMetricFamily("smg_discovery_registrations", "Workers registered", labels=["source", "result"])
+    left = CounterMetricFamily("smg_discovery_deregistrations", "Workers taken off", labels=["source", "reason"])
+    reasons = {"Leave": "pod_left", "LeaveNow": "address_reused"}
+    for (kind, done), count in status.carried_out.items():
+        if kind == "Register":
+            added.add_metric([source, "success" if done else "failed"], count)
+        elif kind in reasons and done:
+            left.add_metric([source, reasons[kind]], count)
+    yield added
+    yield left
+    known = GaugeMetricFamily("smg_discovery_workers_discovered", "Listed workers it brought", labels=["source"])
+    known.add_metric([source], status.registered)
+    yield known
+    pods = GaugeMetricFamily("smg_discovery_pods", "Pods that a selector matches", labels=["state"])
+    pods.add_metric(["ready"], status.ready)
+    pods.add_metric(["not_ready"], status.matched - status.ready)
+    yield pods
+    yield GaugeMetricFamily("smg_discovery_watching", "1 while a watch is open", watch.watching)
+    yield CounterMetricFamily("smg_discovery_passes", "Passes over all pods", status.passes)
+    yield CounterMetricFamily("smg_discovery_pass_seconds", "Time spent in them", status.pass_seconds)
+    yield CounterMetricFamily("smg_discovery_lists", "Complete lists read", watch.counts.lists)
+    yield CounterMetricFamily("smg_discovery_watches", "Watches opened", watch.counts.watches)
+    yield CounterMetricFamily("smg_discovery_failures", "Lists and watches that failed", watch.counts.failures)
+    events = CounterMetricFamily("smg_discovery_watch_events", "Watch events", labels=["type"])
+    for kind in ("added", "modified", "deleted", "bookmarks", "stale", "gaps", "unreadable"):
+        events.add_metric([kind], getattr(watch.counts, kind))
+    yield events
 
 
 def _facts_and_requests(entries: Sequence[Entry]) -> Iterator[Metric]:

@@ -53,7 +53,11 @@ class HeadlessGateway:
         )
         self._reading = asyncio.Task(self._read_log())
         self._client = aiohttp.ClientSession()
-        listening = await until(lambda: self._logged("gateway_listening"), f"the listener; log: {self.events}")
+        try:
+            listening = await until(lambda: self._logged("gateway_listening"), f"the listener; log: {self.events}")
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         self.address, self.metrics_address = listening["address"], listening["metrics_address"]
         return self
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from gateway.routing.policies import DEFAULT_POLICY, POLICY_NAMES
+from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.flags import UsageError, add_settings, new_parser
 from gateway.settings.load import load
 from gateway.settings.model import Settings, environment_name, flag
@@ -121,7 +122,8 @@ GOOD = {
 
 
 def test_every_setting_is_in_the_table_of_these_tests() -> None:
-    assert set(GOOD) | {"worker_api_key", "prefill", "decode"} == set(Settings.model_fields)
+    others = {"worker_api_key", "prefill", "decode", *DiscoverySettings.model_fields}
+    assert set(GOOD) | others == set(Settings.model_fields)
 
 
 def test_prefill_workers_have_their_bootstrap_ports_behind_them(tmp_path: Path) -> None:

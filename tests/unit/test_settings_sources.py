@@ -27,6 +27,15 @@ def refused(*words: str, environment: dict[str, str] | None = None, file: Path |
 
 WRONG = {
     "worker_urls": ("ftp://a", "start with http:// or https://"),
+    "service_discovery": ("maybe", "one of 1, true, yes, on, 0, false, no, off"),
+    "selector": ("app in", "'(' is missing"),
+    "prefill_selector": ("a=b=c", "accepted are k=v"),
+    "decode_selector": ("-a=b", "begins and ends with a letter or digit"),
+    "service_discovery_port": ("0", "a whole number from 1 to 65535"),
+    "service_discovery_namespace": ("Prod", "a namespace: up to 63 of a-z"),
+    "model_id_from": ("label", "namespace, label:KEY or annotation:KEY"),
+    "kubeconfig": (" ", "expected something"),
+    "kube_context": (" ", "expected something"),
     "worker_api_key": ("a b", "expected visible ASCII characters"),
     "worker_startup_timeout_secs": ("0", "a number above 0 to 604800"),
     "worker_startup_check_interval": ("-1", "a number above 0 to 604800"),

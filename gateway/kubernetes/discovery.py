@@ -1,0 +1,158 @@
+"""Discovery as a part of the gateway: the reflector's pods, turned into passes of the keeper, and its picture.
+
+A pass is due when pods or owned workers have changed, and every half a minute in any case. Many changes at once are
+one pass: the next one waits a few times as long as the last one took.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from gateway.kubernetes.keeper import Keeper
+from gateway.kubernetes.objects import Pod
+from gateway.kubernetes.pods import PodRules, PodView, view_of
+from gateway.kubernetes.reflector import Reflector
+from gateway.kubernetes.status import ReflectorStatus
+from gateway.operations import Operations
+from gateway.tasks import Scope, supervise
+from gateway.workers import facts
+from gateway.workers.facts import Event
+from gateway.workers.model import State
+from gateway.workers.registry import Registry
+
+FULL_PASS_S = 30.0
+LEAST_PAUSE_S = 0.02
+REST = 4
+"""A pass is followed by a pause this many times as long."""
+AT_ONCE = 50
+"""Pods judged in a row before others get the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryStatus:
+    """A moment's picture. Pods by `namespace/name`, with the reason."""
+
+    watch: ReflectorStatus
+    matched: int
+    """Pods that a selector matches."""
+    ready: int
+    registered: int
+    """Listed workers that discovery brought."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Pods without a worker, or with one too few."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What of their annotations is not used."""
+    carried_out: Mapping[tuple[str, bool], int] = field(default_factory=dict)
+    """Commands so far, by kind of action (`Register`, `Leave` …) and whether they were done."""
+    passes: int = 0
+    pass_seconds: float = 0.0
+    """All of them together."""
+    last_pass_at: float | None = None
+    """Wall-clock seconds."""
+
+
+class PodDiscovery:
+    """Enter it to begin; it enters the reflector. `rules` say which pods are workers, and how."""
+
+    def __init__(
+        self,
+        reflector: Reflector,
+        rules: PodRules,
+        registry: Registry,
+        operations: Operations,
+        *,
+        wall: Callable[[], float],
+        mono: Callable[[], float],
+    ) -> None:
+        self._reflector = reflector
+        self._rules = rules
+        self._registry = registry
+        self._keeper = Keeper(registry, operations, wall)
+        self._wall = wall
+        self._mono = mono
+        self._scope = Scope("discovery")
+        self._views: dict[str, PodView] = {}
+        self._unseen: dict[str, Pod | None] = {}
+        """Pods that changed since they were judged; None: gone."""
+        self._refused: dict[str, str] = {}
+        self._passes = 0
+        self._pass_seconds = 0.0
+        self._last_pass_at: float | None = None
+        reflector.store.listen(self._on_pod)
+
+    async def __aenter__(self) -> Self:
+        self._registry.watch(self._on_event)
+        await self._reflector.__aenter__()
+        self._scope.spawn(supervise("pod discovery", self._run), name="passes")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._scope.close()
+        await self._reflector.__aexit__(kind, error, trace)
+
+    def _on_pod(self, uid: str, old: Pod | None, new: Pod | None) -> None:
+        self._unseen[uid] = new
+
+    def _on_event(self, event: Event) -> None:
+        """An address is free again, or an operator has changed something."""
+        fact = event.fact
+        if isinstance(fact, facts.StateChanged) and fact.new in (State.GONE, State.READY):
+            self._reflector.changed.set()
+
+    async def _run(self) -> None:
+        await self._reflector.synced.wait()
+        while True:
+            self._reflector.changed.clear()
+            began = self._mono()
+            await self._pass()
+            took = self._mono() - began
+            self._pass_seconds += took
+            await asyncio.sleep(max(LEAST_PAUSE_S, REST * took))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FULL_PASS_S):
+                    await self._reflector.changed.wait()
+
+    async def _pass(self) -> None:
+        await self._judge()
+        kept = await self._keeper.keep(list(self._views.values()))
+        self._refused = kept.refused
+        self._passes += 1
+        self._last_pass_at = self._wall()
+
+    async def _judge(self) -> None:
+        number = 0
+        while self._unseen:
+            uid = next(iter(self._unseen))
+            pod = self._unseen.pop(uid)
+            view = view_of(pod, self._rules) if pod is not None else None
+            if view is None:
+                self._views.pop(uid, None)
+            else:
+                self._views[uid] = view
+            number += 1
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    @property
+    def status(self) -> DiscoveryStatus:
+        views = self._views.values()
+        skipped = {
+            view.name: view.skipped or view.not_ready for view in views if view.skipped or view.not_ready
+        } | self._refused
+        return DiscoveryStatus(
+            watch=self._reflector.status,
+            matched=len(views),
+            ready=sum(not (view.skipped or view.not_ready) for view in views),
+            registered=self._keeper.owned(),
+            skipped=skipped,
+            notes={view.name: "; ".join(view.notes) for view in views if view.notes},
+            carried_out=self._keeper.carried_out,
+            passes=self._passes,
+            pass_seconds=self._pass_seconds,
+            last_pass_at=self._last_pass_at,
+        )
