@@ -62,6 +62,10 @@ class Unsteady(Exception):
     """A watch that ended at once, or spoke no JSON. The message is for the status."""
 
 
+class Unread(Exception):
+    """A Secret could not be read. The message is for operators."""
+
+
 class Silent(Unsteady):
     """A watch that said nothing for too long."""
 
@@ -129,16 +133,28 @@ class Reflector:
         self._wanted = self._wanted or why
         self._poked.set()
 
-    async def patch_annotations(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> Pod:
+    async def patch_annotations(
+        self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]
+    ) -> Pod:
         """As `PodsApi.patch_annotations`; a missing right shows in the status too."""
         try:
-            pod = await self._api.patch_annotations(namespace, name, annotations)
+            pod = await self._api.patch_annotations(namespace, name, uid, annotations)
         except ApiError as error:
             if error.code == 403:
                 self._forbidden("patch", permission_words("patch", namespace, error.message, "patch"))
             raise
         self._allowed("patch")
         return pod
+
+    async def secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """As `PodsApi.secret`; what went wrong is told in words (Unread)."""
+        try:
+            return await self._api.secret(namespace, name)
+        except ApiError as error:
+            words = "the Role needs get on secrets" if error.code == 403 else error.message or error.reason
+            raise Unread(f"{error.code}: {words}") from None
+        except TROUBLE as error:
+            raise Unread(_words(error)) from None
 
     @property
     def status(self) -> ReflectorStatus:
