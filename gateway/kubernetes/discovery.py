@@ -17,10 +17,11 @@ from gateway.kubernetes.backoff import Backoff
 from gateway.kubernetes.keeper import Keeper
 from gateway.kubernetes.objects import Pod
 from gateway.kubernetes.pods import POD_UID, PodRules, PodView, view_of
-from gateway.kubernetes.reflector import TROUBLE, Reflector, Unread
+from gateway.kubernetes.reflector import Reflector
 from gateway.kubernetes.secrets import ApiKeys
 from gateway.kubernetes.sharing import Sharing, SharingStatus
 from gateway.kubernetes.status import ReflectorStatus
+from gateway.kubernetes.trouble import TROUBLE, Unread
 from gateway.operations import Operations
 from gateway.tasks import Scope, supervise
 from gateway.workers import facts
