@@ -11,11 +11,10 @@ the pod. Words are read back as they are written, so `kubectl annotate` does as 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil
 
-from gateway.operations import MAX_DRAIN_S, Command, Cordon, Resume, StartDrain, Uncordon
 from gateway.workers.model import Intent, Source, Worker
 
 OPERATION = "smg.ai/operation"
@@ -128,20 +127,3 @@ def leads(here: Wish, pod: Wish, agreed: Wish | None, now: float) -> str:
     if agreed is None or here.like(agreed, now):
         return "pod"
     return "here"
-
-
-def steps(worker: Worker, wish: Wish, now: float) -> list[Command]:
-    """The commands that bring the worker to what its pod asks for."""
-    here, found = wish_of(worker), list[Command]()
-    why = wish.why or (f"asked by {wish.by} on its pod" if wish.by else "asked on its pod")
-    if not replace(wish, cordon=here.cordon).like(here, now):
-        if here.drain:  # a drain's deadline moves only later by itself
-            found.append(Resume(worker.id))
-        if wish.drain:
-            left = None if wish.until is None else min(max(0.0, wish.until - now), MAX_DRAIN_S)
-            found.append(StartDrain(worker.id, left, why))
-    if wish.cordon and not here.cordon:
-        found.append(Cordon(worker.id, why))
-    elif here.cordon and not wish.cordon:
-        found.append(Uncordon(worker.id))
-    return found

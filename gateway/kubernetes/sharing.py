@@ -8,7 +8,7 @@ it is done, the pod is gone, or an operator wants something else.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import urlsplit
@@ -18,8 +18,8 @@ from gateway.kubernetes.backoff import Backoff
 from gateway.kubernetes.objects import Pod
 from gateway.kubernetes.pods import POD_UID, PodView
 from gateway.kubernetes.reconcile import owned
-from gateway.kubernetes.shared import VIA, Wish, annotations_for, leads, steps, wish_of
-from gateway.operations import Operations
+from gateway.kubernetes.shared import VIA, Wish, annotations_for, leads, wish_of
+from gateway.operations import MAX_DRAIN_S, Command, Cordon, Operations, Resume, StartDrain, Uncordon
 from gateway.tasks import Scope, supervise
 from gateway.workers.facts import Cause
 from gateway.workers.model import Intent, Worker, WorkerId
@@ -166,3 +166,20 @@ class Sharing:
             self._agreed[worker] = write.wish
             version = pod.metadata.resource_version
             self._written[worker] = int(version) if version.isdecimal() else 0
+
+
+def steps(worker: Worker, wish: Wish, now: float) -> list[Command]:
+    """The commands that bring the worker to what its pod asks for."""
+    here, found = wish_of(worker), list[Command]()
+    why = wish.why or (f"asked by {wish.by} on its pod" if wish.by else "asked on its pod")
+    if not replace(wish, cordon=here.cordon).like(here, now):
+        if here.drain:  # a drain's deadline moves only later by itself
+            found.append(Resume(worker.id))
+        if wish.drain:
+            left = None if wish.until is None else min(max(0.0, wish.until - now), MAX_DRAIN_S)
+            found.append(StartDrain(worker.id, left, why))
+    if wish.cordon and not here.cordon:
+        found.append(Cordon(worker.id, why))
+    elif here.cordon and not wish.cordon:
+        found.append(Uncordon(worker.id))
+    return found
