@@ -69,6 +69,10 @@ def serve_cluster(pods: int, matching: int, port: int, orders: Connection) -> No
                 for number in range(first, first + count):
                     condition = {"status": {"conditions": [ready_condition(ready)]}}
                     cluster.patch(NS, f"engine-{number:05}", condition, status=True)
+            case ("describe", first, count, turn):
+                said = {"labels": {"turn": str(turn)}, "annotations": {"smg.ai/priority": str(turn)}}
+                for number in range(first, first + count):
+                    cluster.patch(NS, f"engine-{number:05}", {"metadata": said})
             case ("create", number):
                 cluster.create(worker_pod(number, rng, ready=False), NS)
             case ("delete", number):
@@ -155,6 +159,7 @@ async def measure(orders: Connection, options: list[str], matching: int, samples
             found["first sync, CPU s"] = cpu_s(gateway.process.pid)
             found["of that start and imports, CPU s"] = idle_cpu
             await wait_for(_routable(gateway, client, matching), "all routable", 0.2)
+            found["loop late in the first sync, worst ms"] = await gateway.lateness_ms(client)
             found["until all are routable, CPU s"] = cpu_s(gateway.process.pid)
             await asyncio.sleep(2.0)
             found["resident above idle, MB"] = gateway.resident_mb - idle_mb
@@ -168,6 +173,19 @@ async def measure(orders: Connection, options: list[str], matching: int, samples
                 await asyncio.sleep(0.5)
                 late.append(await gateway.lateness_ms(client))
                 await asyncio.sleep(2.0)
+            listed = (await gateway.get(client, "/workers"))["workers"]
+            last = next(one["id"] for one in listed if f"//{address(matching - 1)}:" in one["url"])
+            await asyncio.sleep(2.5)  # a long list has made the loop late itself
+            for priority in (10, 20):
+                orders.send(("describe", 0, matching, priority))
+                began = await asyncio.to_thread(orders.recv)
+                took.append(await wait_for(_described(gateway, client, last, priority), "the changes") - began)
+                await asyncio.sleep(0.5)
+                late.append(await gateway.lateness_ms(client))
+                listed = (await gateway.get(client, "/workers"))["workers"]
+                if not all(one["priority"] == priority for one in listed):
+                    raise AssertionError("the last change was carried out before the others")
+                await asyncio.sleep(2.5)
             found["burst until reconciled, s"] = max(took)
             found["loop late in bursts, worst ms"] = max(late)
             await _one_by_one(orders, gateway, client, matching, samples, found)
@@ -203,6 +221,16 @@ async def _one_by_one(
 def _routable(gateway: Seen, client: aiohttp.ClientSession, wanted: int) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         return await gateway.routable(client) == wanted
+
+    return check
+
+
+def _described(
+    gateway: Seen, client: aiohttp.ClientSession, worker: str, priority: int
+) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        """Of the last pod that changed: a watch tells in order."""
+        return bool((await gateway.get(client, f"/workers/{worker}"))["priority"] == priority)
 
     return check
 
