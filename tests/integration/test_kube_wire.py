@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -182,7 +182,7 @@ async def test_a_list_overtaken_by_a_compaction_between_its_pages_is_read_anew(s
         add(server, f"pod-{number:04}")
     left = times
 
-    def compacted(verb: str, query: Any) -> None:
+    async def compacted(verb: str, query: Mapping[str, str]) -> None:
         nonlocal left
         if "continue" in query and left:
             left -= 1
@@ -198,6 +198,29 @@ async def test_a_list_overtaken_by_a_compaction_between_its_pages_is_read_anew(s
     assert (None in limits) is (times == 2), "after two that grew too old, all at once"
 
 
+async def test_a_list_older_than_the_watch_beside_it_takes_nothing_back(server: Server) -> None:
+    for number in range(300):
+        add(server, f"pod-{number:04}")
+    async with watching(server) as watcher:
+        heard: list[tuple[bool, bool]] = []
+        watcher.store.listen(lambda uid, old, new: heard.append((old is not None, new is not None)))
+
+        async def meanwhile(verb: str, query: Mapping[str, str]) -> None:
+            if "continue" in query:
+                add(server, "new")
+                server.cluster.delete("llm", "pod-0000", 0)
+                server.cluster.patch("llm", "pod-0001", {"metadata": {"labels": {"x": "y"}}})
+                await until(lambda: versions(watcher) == truth(server.cluster), watcher)
+
+        server.before = meanwhile
+        watcher.relist("the test asked")
+        await until(lambda: watcher.counts.lists == 2, watcher)
+        assert versions(watcher) == truth(server.cluster)
+        # added; the deleted one marked as terminating, and gone; the other one changed
+        assert sorted(heard) == [(False, True), (True, False), (True, True), (True, True)]
+        assert (watcher.counts.drifted, watcher.status.last_drift) == (0, "")
+
+
 async def test_a_server_that_ends_between_the_pages_leaves_no_half_of_a_list(server: Server) -> None:
     for number in range(600):
         add(server, f"pod-{number:04}")
@@ -207,7 +230,7 @@ async def test_a_server_that_ends_between_the_pages_leaves_no_half_of_a_list(ser
         server.cluster.delete("llm", "pod-0000", 0)
         down = False
 
-        def ends(verb: str, query: Any) -> None:
+        async def ends(verb: str, query: Mapping[str, str]) -> None:
             nonlocal down
             if "continue" in query and not down:
                 down = True

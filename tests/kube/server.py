@@ -46,8 +46,8 @@ class Server:
         """The namespaces with a Role; None: a ClusterRole, good for all."""
         self.requests: list[tuple[str, str | None, dict[str, str]]] = []
         """Verb, namespace and query of every request, in order."""
-        self.before: Callable[[str, Mapping[str, str]], None] = lambda verb, query: None
-        """Called with verb and query before a request is answered; may raise Refused."""
+        self.before: Callable[[str, Mapping[str, str]], Awaitable[None]] | None = None
+        """Awaited with verb and query before a request is answered; may raise Refused."""
         self.watches: set[_Watch] = set()
         self._tls = tls
         self._runner: web.AppRunner | None = None
@@ -122,7 +122,8 @@ class Server:
             if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
                 raise Refused(401, "Unauthorized", "Unauthorized")
             self._check_role(verb, namespace, _resource(request.path))
-            self.before(verb, request.query)
+            if self.before is not None:
+                await self.before(verb, request.query)
             if (refusal := self.faults.refusal(verb)) is not None:
                 code, headers, message = refusal
                 return web.json_response(Refused(code, "", message).status(), status=code, headers=headers)
