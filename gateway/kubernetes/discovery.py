@@ -1,7 +1,7 @@
 """Discovery as a part of the gateway: the reflector's pods, turned into passes of the keeper, and its picture.
 
 A pass is due when pods or owned workers have changed, and every half a minute in any case. Many changes at once are
-one pass: the next one waits a few times as long as the last one took.
+one pass: the next one waits a few times as long as the last one took, unless a pod is going: traffic has to end.
 """
 
 import asyncio
@@ -102,6 +102,8 @@ class PodDiscovery:
         self._views: dict[str, PodView] = {}
         self._unseen: dict[str, Pod | None] = {}
         """Pods that changed since they were judged; None: gone."""
+        self._going = asyncio.Event()
+        """A pod has begun to terminate, or is gone or no longer selected, since the last pass began."""
         self._summary = _Summary()
         self._passes = 0
         self._pass_seconds = 0.0
@@ -127,6 +129,8 @@ class PodDiscovery:
 
     def _on_pod(self, uid: str, old: Pod | None, new: Pod | None) -> None:
         self._unseen[uid] = new
+        if old is not None and (new is None or (new.terminating and not old.terminating)):
+            self._going.set()
 
     def _on_event(self, event: Event) -> None:
         """An address is free again, or an operator has changed something."""
@@ -152,14 +156,22 @@ class PodDiscovery:
         await self._reflector.synced.wait()
         while True:
             self._reflector.changed.clear()
+            self._going.clear()
             began = self._mono()
             await self._pass()
             took = self._mono() - began
             self._pass_seconds += took
-            await asyncio.sleep(max(LEAST_PAUSE_S, REST * took))
+            await self._rest(REST * took - LEAST_PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(FULL_PASS_S):
                     await self._reflector.changed.wait()
+
+    async def _rest(self, longer_s: float) -> None:
+        """The least pause, and a longer one that a pod which is going cuts short."""
+        await asyncio.sleep(LEAST_PAUSE_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, longer_s)):
+                await self._going.wait()
 
     async def _pass(self) -> None:
         await self._judge()

@@ -9,9 +9,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -48,14 +50,14 @@ COMMANDS: dict[str, Any] = {
 class Fleet:
     """Discovery over a real registry, whose engines answer as soon as they are listed."""
 
-    def __init__(self, watcher: Reflector) -> None:
+    def __init__(self, watcher: Reflector, mono: Callable[[], float] = time.monotonic) -> None:
         self.world = world = World(HealthSettings(disabled=True))
         self.registry = world.registry
         self.registry.watch(self._on_event)
         self.operations = Operations(self.registry, wall=world.wall, drain_timeout_s=60.0, probe_now=lambda _: None)
         rules = PodRules(((Role.REGULAR, parse("app=sglang")),), port=PORT)
         self.discovery = PodDiscovery(
-            watcher, rules, self.registry, self.operations, wall=world.wall, mono=time.monotonic, rng=Random(1)
+            watcher, rules, self.registry, self.operations, wall=world.wall, mono=mono, rng=Random(1)
         )
 
     def _on_event(self, event: Event) -> None:
@@ -85,6 +87,23 @@ async def test_a_worker_taken_off_while_its_pod_lives_is_listed_again_at_once_an
             await fleet.operations.execute(Remove(before.id, now=True), OPERATOR)
             await until(lambda: [w.id for w in fleet.workers] not in ([], [before.id]), watcher)
             assert fleet.workers[0].url == before.url
+
+
+@pytest.mark.parametrize("how", ["terminating", "gone", "no longer selected"])
+async def test_a_pod_that_goes_loses_its_traffic_without_waiting_out_the_rest_after_a_long_pass(how: str) -> None:
+    ticks = count(step=30)  # as if every pass took half a minute
+    async with Server() as server:
+        server.cluster.create(pod("a", "10.0.0.1"), "one")
+        watcher = reflector(Fixed(server.url))
+        fleet = Fleet(watcher, mono=lambda: next(ticks))
+        async with fleet.discovery:
+            await until(lambda: [w.state for w in fleet.workers] == [State.READY], watcher)
+            fleet.registry.get(fleet.workers[0].id).meters.began()
+            if how == "no longer selected":
+                server.cluster.patch("one", "a", {"metadata": {"labels": {"app": "other"}}})
+            else:
+                server.cluster.delete("one", "a", 30 if how == "terminating" else 0)
+            await until(lambda: fleet.workers[0].state is State.DRAINING, watcher, 5.0)
 
 
 class FleetHistories(PodHistories):
