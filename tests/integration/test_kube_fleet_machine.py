@@ -5,6 +5,7 @@ worked out here from the cluster's own JSON, pod by pod, and not by asking the c
 """
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -104,6 +105,21 @@ async def test_a_pod_that_goes_loses_its_traffic_without_waiting_out_the_rest_af
             else:
                 server.cluster.delete("one", "a", 30 if how == "terminating" else 0)
             await until(lambda: fleet.workers[0].state is State.DRAINING, watcher, 5.0)
+
+
+async def test_once_many_workers_are_there_collections_of_garbage_pass_them_by() -> None:
+    async with Server() as server:
+        for number in range(120):
+            server.cluster.create(pod(f"p{number}", f"10.0.1.{number}"), "one")
+        watcher = reflector(Fixed(server.url))
+        fleet = Fleet(watcher)
+        frozen = gc.get_freeze_count()
+        try:
+            async with fleet.discovery:
+                await until(lambda: len(fleet.workers) == 120, watcher)
+                await until(lambda: gc.get_freeze_count() > frozen + 120, watcher)
+        finally:
+            gc.unfreeze()
 
 
 class FleetHistories(PodHistories):
