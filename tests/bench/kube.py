@@ -69,6 +69,10 @@ def serve_cluster(pods: int, matching: int, port: int, orders: Connection) -> No
                 for number in range(first, first + count):
                     condition = {"status": {"conditions": [ready_condition(ready)]}}
                     cluster.patch(NS, f"engine-{number:05}", condition, status=True)
+            case ("describe", first, count, turn):
+                said = {"labels": {"turn": str(turn)}, "annotations": {"smg.ai/priority": str(turn)}}
+                for number in range(first, first + count):
+                    cluster.patch(NS, f"engine-{number:05}", {"metadata": said})
             case ("create", number):
                 cluster.create(worker_pod(number, rng, ready=False), NS)
             case ("delete", number):
@@ -115,11 +119,19 @@ class Seen:
     async def routable(self, client: aiohttp.ClientSession) -> int:
         return int((await self.get(client, "/readiness"))["healthy_workers"])
 
-    async def lateness_ms(self, client: aiohttp.ClientSession) -> float:
-        """The worst of the last second or two."""
+    async def metric(self, client: aiohttp.ClientSession, name: str) -> float:
         async with client.get(self.metrics) as answer:
             lines = (await answer.text()).splitlines()
-        return 1000 * next(float(line.split()[-1]) for line in lines if line.startswith("smg_loop_lateness_seconds "))
+        return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+    async def lateness_ms(self, client: aiohttp.ClientSession) -> float:
+        """The worst of the last second or two."""
+        return 1000 * await self.metric(client, "smg_loop_lateness_seconds")
+
+    @property
+    def queued_ms(self) -> float:
+        """How long its main thread has been ready to run and had no core: what others did to its lateness."""
+        return int(Path(f"/proc/{self.process.pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e6
 
     @property
     def resident_mb(self) -> float:
@@ -155,23 +167,45 @@ async def measure(orders: Connection, options: list[str], matching: int, samples
             found["first sync, CPU s"] = cpu_s(gateway.process.pid)
             found["of that start and imports, CPU s"] = idle_cpu
             await wait_for(_routable(gateway, client, matching), "all routable", 0.2)
+            found["loop late in the first sync, worst ms"] = await gateway.lateness_ms(client)
             found["until all are routable, CPU s"] = cpu_s(gateway.process.pid)
             await asyncio.sleep(2.0)
             found["resident above idle, MB"] = gateway.resident_mb - idle_mb
-            late: list[float] = []
-            took: list[float] = []
-            for ready in (False, True, False, True):
-                orders.send(("flip", 0, matching, ready))
-                began = await asyncio.to_thread(orders.recv)
-                wanted = matching if ready else 0
-                took.append(await wait_for(_routable(gateway, client, wanted), "the burst", 0.05) - began)
-                await asyncio.sleep(0.5)
-                late.append(await gateway.lateness_ms(client))
-                await asyncio.sleep(2.0)
+            took, late, queued = await _bursts(orders, gateway, client, matching)
             found["burst until reconciled, s"] = max(took)
             found["loop late in bursts, worst ms"] = max(late)
+            found["without a core in that burst, ms"] = queued[late.index(max(late))]
             await _one_by_one(orders, gateway, client, matching, samples, found)
     return found
+
+
+async def _bursts(
+    orders: Connection, gateway: Seen, client: aiohttp.ClientSession, matching: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Of each burst: seconds until it was reconciled, the worst lateness in ms, and ms without a core."""
+    took, late, queued = [], [], []
+
+    async def burst(order: tuple[Any, ...], done: Callable[[], Awaitable[bool]]) -> None:
+        await asyncio.sleep(2.5)  # what was before is no longer in the lateness told
+        before = gateway.queued_ms
+        orders.send(order)
+        began = await asyncio.to_thread(orders.recv)
+        took.append(await wait_for(done, "the burst", 0.05) - began)
+        await asyncio.sleep(0.5)
+        late.append(await gateway.lateness_ms(client))
+        queued.append(gateway.queued_ms - before)
+
+    for ready in (False, True, False, True):
+        await burst(("flip", 0, matching, ready), _routable(gateway, client, matching if ready else 0))
+    listed = (await gateway.get(client, "/workers"))["workers"]
+    last = next(one["id"] for one in listed if f"//{address(matching - 1)}:" in one["url"])
+    for priority in (10, 20):
+        await burst(("describe", 0, matching, priority), _described(gateway, client, last, priority))
+        listed = (await gateway.get(client, "/workers"))["workers"]
+        if not all(one["priority"] == priority for one in listed):
+            raise AssertionError("the last change was carried out before the others")
+    await asyncio.sleep(2.0)
+    return took, late, queued
 
 
 async def _one_by_one(
@@ -194,6 +228,8 @@ async def _one_by_one(
         orders.send(("delete", number))
         began = await asyncio.to_thread(orders.recv)
         down.append(1000 * (await wait_for(_routable(gateway, client, matching), "its end", 0.01) - began))
+    spent = await gateway.metric(client, "smg_discovery_pass_seconds_total")
+    found["a pass over all pods, mean ms"] = 1000 * spent / await gateway.metric(client, "smg_discovery_passes_total")
     found["Ready to routable, median ms"] = median(up)
     found["Ready to routable, worst ms"] = max(up)
     found["deletion to unroutable, median ms"] = median(down)
@@ -203,6 +239,16 @@ async def _one_by_one(
 def _routable(gateway: Seen, client: aiohttp.ClientSession, wanted: int) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         return await gateway.routable(client) == wanted
+
+    return check
+
+
+def _described(
+    gateway: Seen, client: aiohttp.ClientSession, worker: str, priority: int
+) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        """Of the last pod that changed: a watch tells in order."""
+        return bool((await gateway.get(client, f"/workers/{worker}"))["priority"] == priority)
 
     return check
 

@@ -62,7 +62,9 @@ async def until(holds: Callable[[], bool], about: object = "", within_s: float =
     end = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > end:
-            raise AssertionError(f"waited {within_s} s: {getattr(about, 'status', about)}")
+            raise AssertionError(
+                f"waited {within_s} s: {about() if callable(about) else getattr(about, 'status', about)}"
+            )
         await asyncio.sleep(0.002)
 
 

@@ -26,7 +26,13 @@ NAMES = st.sampled_from(["a", "b"])
 NUMBERS = st.integers(0, 3)
 IPS = st.sampled_from(["10.0.0.1", "10.0.0.2"])
 NAMESPACES = st.sampled_from(["one", "two"])
-CHANCE = st.sampled_from([0.0, 0.0, 0.3, 1.0])
+CODES = st.sampled_from([401, 403, 410, 429, 500, 503])
+TROUBLES = [
+    *("drop", "drop", "duplicate", "delay", "cut", "cut in a line"),
+    *("expire", "compact", "silence", "refuse", "refuse", "restart"),
+]
+QUIET_S = 5.0
+"""A history is wrong if it has not come to rest by then; it rests in a tenth of a second."""
 
 
 class PodHistories(RuleBasedStateMachine):
@@ -106,44 +112,34 @@ class PodHistories(RuleBasedStateMachine):
         with suppress(Refused):  # no such pod, or there already: a history may say so
             write()
 
-    # --- what goes wrong ---
+    # --- what goes wrong: one rule for all, lest there be more trouble than life ---
 
-    @rule(drop=CHANCE, duplicate=CHANCE, delay=CHANCE)
-    def spoil(self, drop: float, duplicate: float, delay: float) -> None:
+    @rule(trouble=st.sampled_from(TROUBLES), verb=st.sampled_from(["list", "watch"]), code=CODES)
+    def disturb(self, trouble: str, verb: str, code: int) -> None:
         faults = self.server.faults
-        faults.drop, faults.duplicate, faults.delay = drop, duplicate, delay
+        match trouble:
+            case "drop" | "duplicate" | "delay":
+                setattr(faults, trouble, 1.0 if verb == "list" else 0.3)
+            case "cut" | "cut in a line":
+                self.server.cut(mid_line=trouble == "cut in a line")
+            case "expire":
+                self.server.expire()
+            case "compact":
+                self.cluster.compact()
+            case "silence":
+                faults.silent = True
+            case "refuse":
+                faults.refuse_next(verb, code)
+            case "restart":
+                self.runner.run(self._restart(write=verb == "list"))
 
-    @rule(mid_line=st.booleans())
-    def drop_connections(self, mid_line: bool) -> None:
-        self.server.cut(mid_line=mid_line)
-
-    @rule()
-    def expire(self) -> None:
-        self.server.expire()
-
-    @rule()
-    def compact(self) -> None:
-        self.cluster.compact()
-
-    @rule()
-    def fall_silent(self) -> None:
-        self.server.faults.silent = True
-
-    @rule(verb=st.sampled_from(["list", "watch"]), code=st.sampled_from([401, 403, 410, 429, 500, 503]))
-    def refuse(self, verb: str, code: int) -> None:
-        self.server.faults.refuse_next(verb, code)
-
-    @rule(write=st.booleans())
-    def restart(self, write: bool) -> None:
-        async def over() -> None:
-            await self.server.stop()
-            if write:
-                for key in list(self.cluster.pods)[:1]:
-                    self.cluster.delete(*key, 0)
-            self.cluster.forget()
-            await self.server.start()
-
-        self.runner.run(over())
+    async def _restart(self, *, write: bool) -> None:
+        await self.server.stop()
+        if write:
+            for key in list(self.cluster.pods)[:1]:
+                self.cluster.delete(*key, 0)
+        self.cluster.forget()
+        await self.server.start()
 
     @rule(pause=st.sampled_from([0.0, 0.001, 0.01, 0.03]))
     def go_on(self, pause: float) -> None:
@@ -162,6 +158,15 @@ class PodHistories(RuleBasedStateMachine):
         assert self.told == dict(self.watcher.store)
 
     def _quiet(self) -> None:
+        self._settle()
+        # Whatever was still under way comes before this one: it must not have spoilt anything.
+        self.marks += 1
+        self.cluster.create(pod(f"mark-{self.marks}", "10.0.0.9"), "one")
+        self._settle()
+        self.cluster.delete("one", f"mark-{self.marks}", 0)
+
+    def _settle(self) -> None:
+        """The troubles end, and the store comes to be the cluster."""
         faults = self.server.faults
         faults.drop = faults.duplicate = faults.delay = 0.0
         faults.silent = False
@@ -171,12 +176,7 @@ class PodHistories(RuleBasedStateMachine):
         def equal() -> bool:
             return versions(about) == truth(self.cluster) and about.status.watching and not self.server.holds
 
-        self.runner.run(until(equal, about))
-        # Whatever was still under way comes before this one: it must not have spoilt anything.
-        self.marks += 1
-        self.cluster.create(pod(f"mark-{self.marks}", "10.0.0.9"), "one")
-        self.runner.run(until(equal, about))
-        self.cluster.delete("one", f"mark-{self.marks}", 0)
+        self.runner.run(until(equal, about, QUIET_S))
         assert not [uid for uid, known in about.store.items() if known.metadata.labels["app"] != "sglang"]
 
     def teardown(self) -> None:

@@ -20,17 +20,25 @@ class Faults:
     """Watches are accepted, then nothing comes: no events, no bookmarks, no end."""
     dropped: int = 0
     """How many events were."""
-    instead: deque[tuple[str, int, dict[str, str]]] = field(default_factory=deque)
-    """The next requests of a verb get this HTTP code, with these headers."""
+    instead: deque[tuple[str, int, dict[str, str], str]] = field(default_factory=deque)
+    """The next requests of a verb get this HTTP code, with these headers and this message."""
 
-    def refuse_next(self, verb: str, code: int, times: int = 1, headers: dict[str, str] | None = None) -> None:
-        self.instead.extend([(verb, code, headers or {})] * times)
+    def refuse_next(
+        self,
+        verb: str,
+        code: int,
+        times: int = 1,
+        headers: dict[str, str] | None = None,
+        message: str = "as the test asked",
+    ) -> None:
+        self.instead.extend([(verb, code, headers or {}, message)] * times)
 
-    def refusal(self, verb: str) -> tuple[int, dict[str, str]] | None:
-        for at, (refused, code, headers) in enumerate(self.instead):
+    def refusal(self, verb: str) -> tuple[int, dict[str, str], str] | None:
+        for at, (refused, *answer) in enumerate(self.instead):
             if refused == verb:
                 del self.instead[at]
-                return code, headers
+                code, headers, message = answer
+                return code, headers, message
         return None
 
 

@@ -8,7 +8,7 @@ Tests hold the `Cluster` behind it, restart it, take its rights away and make it
 import asyncio
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
@@ -46,6 +46,8 @@ class Server:
         """The namespaces with a Role; None: a ClusterRole, good for all."""
         self.requests: list[tuple[str, str | None, dict[str, str]]] = []
         """Verb, namespace and query of every request, in order."""
+        self.before: Callable[[str, Mapping[str, str]], Awaitable[None]] | None = None
+        """Awaited with verb and query before a request is answered; may raise Refused."""
         self.watches: set[_Watch] = set()
         self._tls = tls
         self._runner: web.AppRunner | None = None
@@ -120,10 +122,11 @@ class Server:
             if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
                 raise Refused(401, "Unauthorized", "Unauthorized")
             self._check_role(verb, namespace, _resource(request.path))
+            if self.before is not None:
+                await self.before(verb, request.query)
             if (refusal := self.faults.refusal(verb)) is not None:
-                return web.json_response(
-                    Refused(refusal[0], "", "as the test asked").status(), status=refusal[0], headers=refusal[1]
-                )
+                code, headers, message = refusal
+                return web.json_response(Refused(code, "", message).status(), status=code, headers=headers)
             return await handler(request)
         except Refused as refused:
             return web.json_response(refused.status(), status=refused.code)
