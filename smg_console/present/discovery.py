@@ -60,24 +60,28 @@ def _trouble(status: DiscoveryStatus, now: float) -> tuple[str, str, str] | None
     return None
 
 
-def discovery_lines(status: DiscoveryStatus | None, now: float, width: int) -> list[Line]:
-    """How discovery is and what it made of the pods; without those it names (`pod_lines`)."""
+def discovery_lines(
+    status: DiscoveryStatus | None, now: float, width: int, pods: Sequence[Line] | None = None
+) -> list[Line]:
+    """How discovery is and what it made of the pods. `pods`: what `pod_lines` gave, when it is known already."""
     if status is None:
         return _off()
-    lines = _head(status, now, width)
-    left, right = [*_cluster(status.watch), BLANK, *_watch(status.watch, now)], _pods(status, now)
-    right += [BLANK, *_counters(status)]
-    if width >= TWO_COLUMNS:
-        half = width // 2
-        lines += [(*cut(a, half - 2), ("  ", ""), *b) for a, b in zip_longest(left, right, fillvalue=BLANK)]
-    else:
-        lines += [*_pods(status, now), BLANK, *left, BLANK, *_counters(status)]
-    return [*lines, BLANK]
+    named = pod_lines(status, width) if pods is None else pods
+    head = _head(status, now, width)
+    if width < TWO_COLUMNS:
+        about = [*_cluster(status.watch, width), BLANK, *_watch(status.watch, now, width)]
+        return [*head, *_pods(status, now), BLANK, *named, BLANK, *about, BLANK, *_counters(status)]
+    half = width // 2
+    left = [*_cluster(status.watch, half - 2), BLANK, *_watch(status.watch, now, half - 2)]
+    right = [*_pods(status, now), BLANK, *_counters(status)]
+    both = [(*cut(a, half), *b) for a, b in zip_longest(left, right, fillvalue=BLANK)]
+    return [*head, *both, BLANK, *named]
 
 
 def pod_lines(status: DiscoveryStatus, width: int) -> list[Line]:
     """The pods that serve nothing, each with its reason, and those of whose annotations something is not used."""
-    lines = _named("Pods not in service, and why", status.skipped, "none: every pod that matches is ready", width)
+    none = "none: every pod that matches is ready" if status.matched else "no pod matches"
+    lines = _named("Pods skipped, and why", status.skipped, none, width)
     if status.notes:
         lines += [BLANK, *_named("Notes on pods", status.notes, "", width)]
     return lines
@@ -115,34 +119,36 @@ def _head(status: DiscoveryStatus, now: float, width: int) -> list[Line]:
         if watch.next_try_s is not None:
             since += f", next try in {numbers.age(watch.next_try_s)}"
     lines: list[Line] = [((f"  {sees}", f"bold {style}"), (since, ""))]
-    if watch.blind_since is not None:
+    missing = watch.missing_permission or ""
+    if watch.blind_since is not None and watch.blind_why not in missing:
         lines += _wrapped("why", watch.blind_why, "error", width)
-        lines.append(_pair("meanwhile", "workers stay as they are, and health decides", "muted"))
-    if watch.missing_permission:
-        lines += _wrapped("not allowed", watch.missing_permission, "error", width)
+    if missing:
+        lines += _wrapped("not allowed", missing, "error", width)
+    if watch.blind_since is not None:
+        lines += _wrapped("meanwhile", "workers stay as they are, and health decides", "", width)
     if status.sharing is not None and status.sharing.problem:
         lines += _wrapped("not shared", status.sharing.problem, "warning", width)
     return [*lines, BLANK]
 
 
-def _cluster(watch: ReflectorStatus) -> list[Line]:
+def _cluster(watch: ReflectorStatus, width: int) -> list[Line]:
     return [
         _title("Cluster"),
         _pair("namespace", watch.namespace or "all"),
-        _pair("selector", watch.selector or "none in common"),
-        _pair("credentials", watch.source),
+        *_wrapped("selector", watch.selector or "none in common", "", width),
+        *_wrapped("credentials", watch.source, "", width),
     ]
 
 
-def _watch(watch: ReflectorStatus, now: float) -> list[Line]:
-    lines = [_title("Watch"), _pair("open for", numbers.age(watch.watch_age_s) if watch.watching else "not open")]
-    lines.append(_pair("last heard", _ago(watch.heard_at, now)))
-    lines.append(_pair("last list", _ago(watch.last_relist_at, now)))
-    if watch.last_relist_at is not None:
-        lines.append(_pair("  took", numbers.duration(watch.last_relist_s)))
-        lines.append(_pair("  because", watch.last_relist_why or numbers.NONE))
+def _watch(watch: ReflectorStatus, now: float, width: int) -> list[Line]:
+    lines = [_title("Watch"), _pair("last heard", _ago(watch.heard_at, now))]
+    if watch.last_relist_at is None:
+        return [*lines, _pair("last list", "never")]
+    took = f", took {numbers.duration(watch.last_relist_s)}"
+    lines.append(_pair("last list", _ago(watch.last_relist_at, now) + took))
+    lines += _wrapped("because", watch.last_relist_why or numbers.NONE, "", width)
     if watch.last_drift:
-        lines.append(_pair("last drift", watch.last_drift, "warning"))
+        lines += _wrapped("last drift", watch.last_drift, "warning", width)
     return lines
 
 
@@ -151,25 +157,18 @@ def _ago(at: float | None, now: float) -> str:
 
 
 def _pods(status: DiscoveryStatus, now: float) -> list[Line]:
-    known = status.watch.synced
     out = len(status.skipped)
-    lines = [
-        _title("Pods"),
-        _pair("matched", _count(status.matched) if known else "not known yet"),
-        _pair("ready", _count(status.ready)),
-        _pair("not in service", _count(out), "warning" if out else ""),
-        _pair("registered", f"{_count(status.registered)}  workers"),
-        _pair("last pass", _ago(status.last_pass_at, now)),
-    ]
+    counted = (("matched", status.matched, ""), ("ready", status.ready, ""), ("registered", status.registered, ""))
+    runs: list[Run] = []
+    for name, value, style in (*counted, ("skipped", out, "warning" if out else "")):
+        runs += [(f"  {name} ", "muted"), (f"{value:<4}", f"bold {style}".strip())]
+    known: Line = tuple(runs) if status.watch.synced else (("  not known before the first list is read", "warning"),)
+    lines = [_title("Pods"), known, _pair("last pass", _ago(status.last_pass_at, now))]
     if status.sharing is not None:
         waiting = status.sharing.waiting
-        told = f"{waiting} waiting to be written" if waiting else "nothing waits"
-        lines.append(_pair("sharing", told, "warning" if waiting else ""))
+        told = f"{waiting} waiting to be written to their pods" if waiting else "on, nothing waits"
+        lines.append(_pair("operations", told, "warning" if waiting else ""))
     return lines
-
-
-def _count(value: int) -> str:
-    return f"{value:>6}"
 
 
 def _counters(status: DiscoveryStatus) -> list[Line]:
@@ -183,11 +182,10 @@ def _counters(status: DiscoveryStatus) -> list[Line]:
     wrong = ("gaps", "failures", "unreadable", "drifted")
     lines = [_title("Since the start")]
     for row in rows:
-        runs: list[Run] = [("  ", "")]
+        runs: list[Run] = []
         for name, value in row:
-            runs.append((f"{name:<10}", "muted"))
+            runs.append((f"  {name:<10} ", "muted"))
             runs.append((fit(numbers.count(value), 6, right=True), "warning" if value and name in wrong else ""))
-            runs.append(("   ", ""))
         lines.append(tuple(runs))
     return lines
 

@@ -117,8 +117,9 @@ class DiscoveryView(View):
 
     def _discovery(self, width: int) -> Sequence[Line]:
         seen = self.query_one(Text).face.seen
-        lines = discovery.discovery_lines(seen.discovery, seen.gateway.now, width)
-        return lines if seen.discovery is None else [*lines, *self._pods_of(seen.discovery, width)]
+        status = seen.discovery
+        pods = self._pods_of(status, width) if status is not None else None
+        return discovery.discovery_lines(status, seen.gateway.now, width, pods)
 
     def _pods_of(self, status: DiscoveryStatus, width: int) -> list[Line]:
         old = self._made_of
