@@ -22,7 +22,7 @@ from smg_console.plane import Plane, WorkerRow
 from smg_console.present import detail, guide
 from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.main import MainScreen
-from smg_console.screens.views import View, WorkerView
+from smg_console.screens.views import DiscoveryView, View, WorkerView
 from smg_console.watch import Watch
 from smg_console.widgets.ascii_filter import AsciiFilter
 from smg_console.widgets.event_feed import Feed
@@ -53,6 +53,7 @@ class ConsoleApp(ActingApp):
         Binding("R,ctrl+r", "retry", "Retry"),
         Binding("b", "reset_breaker", "Close the breaker"),
         Binding("y", "json", "Facts as JSON"),
+        Binding("s", "discovery", "Service discovery"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
@@ -146,6 +147,7 @@ class ConsoleApp(ActingApp):
     def _hear_events(self) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, MainScreen) and screen.is_mounted:
+                screen.make_room()
                 screen.query_one(Diagram).saw(screen.query_one(Feed).news(), self.seen.gateway.now)
 
     def selection_moved(self) -> None:
@@ -205,6 +207,10 @@ class ConsoleApp(ActingApp):
             lines = detail.json_lines(row)
             self.push_screen(View(f"{row.worker.name} as JSON", lambda _width: lines))
 
+    def action_discovery(self) -> None:
+        if not isinstance(self.screen, DiscoveryView | ModalScreen):
+            self.push_screen(DiscoveryView())
+
     def action_log(self) -> None:
         ring = self.ring
         if ring is None:
@@ -242,6 +248,7 @@ class ConsoleApp(ActingApp):
             yield SystemCommand(f"Retry {name}", "key R: register it anew", self.action_retry)
             yield SystemCommand(f"Details of {name}", "key Enter", lambda: self._open(worker_id))
             yield SystemCommand(f"JSON of {name}", "key y", self.action_json)
+        yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
         yield SystemCommand("Log", "key l", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
         yield SystemCommand("Quit", "key q", self.action_quit)

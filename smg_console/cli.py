@@ -1,4 +1,4 @@
-"""The command line: `smg-console [run]`, `launch` as SMG spells it, and `demo`.
+"""The command line: `smg-console [run]`, `launch` as SMG spells it, `demo`, and `k8s-manifests`.
 
 Reads the words, finds the command, loads the settings, and hands over. Errors of usage are one line and exit
 code 2. Nothing heavy is imported before it is known that something will run. A further command is one more row
@@ -22,6 +22,7 @@ An operations console for LLM inference workers, with the gateway inside.
   smg-console --worker-urls http://a:8000 http://b:8000
   smg-console demo            simulated workers, to look around without a GPU
   smg-console --no-ui ...     the gateway alone, with logs
+  smg-console k8s-manifests   what it needs in a Kubernetes cluster, as YAML
 
 `smg-console launch ...` does the same, as SMG spells it.
 """
@@ -53,10 +54,13 @@ class Command:
     """What a first word stands for: what `--help` says of it, how it starts, and the flags it alone has."""
 
     about: str
-    start: "Callable[[Loaded, Numbers], int]"
+    start: "Callable[[Loaded, Numbers], int] | None"
+    """None: it runs no gateway, it `prints`."""
     numbers: tuple[Number, ...] = ()
     own_workers: bool = False
     """Whether it brings its workers along, so that none may be given."""
+    prints: Callable[[list[str]], str] | None = None
+    """The text for its words, which it reads itself. Raises UsageError."""
 
 
 def _start_run(loaded: "Loaded", _numbers: Numbers) -> int:
@@ -69,6 +73,12 @@ def _start_demo(loaded: "Loaded", numbers: Numbers) -> int:
     from smg_console.demo import DemoOptions, run_demo
 
     return run_demo(loaded, DemoOptions(int(numbers["engines"]), numbers["rate"], int(numbers["seed"])))
+
+
+def _manifests(words: list[str]) -> str:
+    from smg_console.manifests_command import manifests
+
+    return manifests(words)
 
 
 COMMANDS = {
@@ -84,6 +94,7 @@ COMMANDS = {
         ),
         own_workers=True,
     ),
+    "k8s-manifests": Command("", None, prints=_manifests),
 }
 
 
@@ -115,6 +126,8 @@ def _run(words: list[str]) -> int:
     if command is None:
         shown = repr(without_credentials(name))
         raise UsageError(f"unknown command {shown}; expected one of {', '.join(COMMANDS)}, or flags alone")
+    if command.prints is not None:
+        return _tell(command.prints(words))
     parser = new_parser("smg-console" if name == "run" else f"smg-console {name}", command.about, EPILOG)
     general = parser.add_argument_group("General")
     general.add_argument("--help", "-h", action="store_true", help="Show this and exit.")
@@ -137,6 +150,7 @@ def _run(words: list[str]) -> int:
     if not loaded.settings.no_ui and not _terminal():
         # No terminal to draw in (a container, a service, a pipe): the gateway still has its work to do.
         loaded = without_terminal(loaded)
+    assert command.start is not None
     return command.start(loaded, numbers)
 
 

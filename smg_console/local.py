@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway import __version__
 from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
+from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, Series, WorkerSample
@@ -43,6 +44,7 @@ class LocalPlane:
         samples: Samples,
         gateway_row: Callable[[], GatewayRow],
         *,
+        discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -50,6 +52,7 @@ class LocalPlane:
         self._operations = operations
         self._samples = samples
         self._gateway_row = gateway_row
+        self._discovery = discovery
         self._read_only = read_only
         self._cause = Cause(actor)
 
@@ -73,7 +76,10 @@ class LocalPlane:
                 stopping=gateway.stopping,
             )
 
-        return cls(gateway.registry, gateway.operations, gateway.sampler, row, read_only=read_only)
+        def discovery() -> DiscoveryStatus | None:
+            return gateway.pods.status if gateway.pods is not None else None
+
+        return cls(gateway.registry, gateway.operations, gateway.sampler, row, discovery=discovery, read_only=read_only)
 
     @property
     def read_only(self) -> bool:
@@ -134,6 +140,9 @@ class LocalPlane:
 
     def new_events(self, after: int, most: int) -> Sequence[Event] | Lagged:
         return self._journal.reader(after).ready(most)
+
+    def discovery(self) -> DiscoveryStatus | None:
+        return self._discovery()
 
     def effect(self, worker: str) -> Effect:
         return self._operations.effect(worker)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.events import Event, Lagged
+from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
 from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.workers.entry import ProbeStrip
@@ -104,6 +105,10 @@ class Plane(Protocol):
 
     def new_events(self, after: int, most: int) -> Sequence[Event] | Lagged:
         """Events after number `after` that are there now; never waits."""
+        ...
+
+    def discovery(self) -> DiscoveryStatus | None:
+        """What is seen of a Kubernetes cluster; None: nothing is looked for."""
         ...
 
     def effect(self, worker: str) -> Effect:

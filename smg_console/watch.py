@@ -27,6 +27,7 @@ class Watch:
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self.gateway: GatewayRow = plane.gateway()
+        self.discovery = plane.discovery()
         self.rows: Sequence[WorkerRow] = ()
         self.overview = Overview()
         self.names: dict[WorkerId, str] = {}
@@ -41,6 +42,7 @@ class Watch:
     async def look(self) -> None:
         """Take the picture anew, as far as it is due."""
         self.gateway = self.plane.gateway()
+        self.discovery = self.plane.discovery()
         self.held_s = 0.0
         seq = self.plane.seq()
         due = len(self.rows) < BIG or perf_counter() - self._looked_at >= BIG_S

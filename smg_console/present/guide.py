@@ -30,6 +30,7 @@ MOVES = (
 )
 ANYWHERE = (
     (":  Ctrl+P", "all commands by name, themes too"),
+    ("s", "service discovery: pods seen, and why not"),
     ("l", "the log"),
     ("t", "next theme"),
     ("?", "this help"),

@@ -20,6 +20,7 @@ from smg_console.widgets.panels import (
     Diagram,
     EitherLoads,
     Header,
+    Incident,
     Keys,
     Loads,
 )
@@ -63,6 +64,7 @@ class MainScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
+        yield Incident(id="incident")
         yield CountersLine(id="line")
         with Horizontal(id="top"):
             yield Diagram(id="diagram")
@@ -94,6 +96,10 @@ class MainScreen(Screen[None]):
         wanted = arrangement(width, height).split()
         for name in ("-tiny", "-short", "-small", "-tall", "-medium", "-large"):
             self.set_class(name in wanted, name)
+
+    def make_room(self) -> None:
+        """The incident strip is there only while there is an incident."""
+        self.set_class(self.query_one(Incident).line(self.app.size.width) is not None, "-incident")
 
     @property
     def table(self) -> FleetTable:

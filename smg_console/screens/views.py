@@ -1,4 +1,4 @@
-"""Full screens of text: one worker's details, its JSON, the log, and the help."""
+"""Full screens of text: one worker's details, its JSON, what discovery sees, the log, and the help."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -7,9 +7,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
 
+from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.workers.model import WorkerId
 from smg_console.plane import WorkerRow
-from smg_console.present import detail
+from smg_console.present import detail, discovery
 from smg_console.present.runs import BLANK, Line
 from smg_console.widgets.panels import Header, Keys, Lines
 
@@ -104,3 +105,25 @@ class WorkerView(View):
             (" This worker has left the fleet; below is how it was last seen. Esc goes back.", "bold warning"),
         )
         return [gone, BLANK, *lines]
+
+
+class DiscoveryView(View):
+    """What is seen of a Kubernetes cluster, live. The pods' lines are made once a pass."""
+
+    def __init__(self) -> None:
+        super().__init__("Service discovery", self._discovery)
+        self._made_of: tuple[object, object, int] | None = None
+        self._pods: list[Line] = []
+
+    def _discovery(self, width: int) -> Sequence[Line]:
+        seen = self.query_one(Text).face.seen
+        status = seen.discovery
+        pods = self._pods_of(status, width) if status is not None else None
+        return discovery.discovery_lines(status, seen.gateway.now, width, pods)
+
+    def _pods_of(self, status: DiscoveryStatus, width: int) -> list[Line]:
+        old = self._made_of
+        if old is None or old[0] is not status.skipped or old[1] is not status.notes or old[2] != width:
+            self._made_of = (status.skipped, status.notes, width)
+            self._pods = discovery.pod_lines(status, width)
+        return self._pods

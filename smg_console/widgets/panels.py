@@ -8,7 +8,7 @@ from gateway.events import Event
 from gateway.telemetry.samples import Measure
 from gateway.workers import facts
 from gateway.workers.model import State, WorkerId
-from smg_console.present import diagram, graphs, summary
+from smg_console.present import diagram, discovery, graphs, summary
 from smg_console.present.runs import BLANK, Line, Run, cut, width_of
 from smg_console.widgets.panel import Panel
 
@@ -21,6 +21,17 @@ class Header(Panel):
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         return [summary.header_line(self.face.seen.gateway, width, read_only=self.face.plane.read_only)]
+
+
+class Incident(Panel):
+    """What is wrong with discovery, in one line; the screen shows it only then."""
+
+    def line(self, width: int) -> Line | None:
+        seen = self.face.seen
+        return discovery.incident_line(seen.discovery, seen.gateway.now, width)
+
+    def draw(self, width: int, height: int) -> Sequence[Line]:
+        return [self.line(width) or BLANK]
 
 
 class Diagram(Panel):
@@ -135,11 +146,12 @@ class Keys(Panel):
         ("?", "help"),
         ("q", "quit"),
         ("w", "graphs"),
+        ("s", "discovery"),
         ("l", "log"),
         ("t", "theme"),
     )
 
-    DROPPED = ("t", "l", "w", "p", "r", ":", "Enter", "a", "y", "R", "g G")
+    DROPPED = ("t", "l", "s", "w", "p", "r", ":", "Enter", "a", "y", "R", "g G")
     """Where there is little room, these leave first, in this order."""
 
     def draw(self, width: int, height: int) -> Sequence[Line]:

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field
 from random import Random
 
+from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, Series, WorkerSample
@@ -64,8 +65,15 @@ class Fleet:
         )
         self.samples = FixedSamples()
         self.loop_late_ms = 1.0
+        self.discovery: DiscoveryStatus | None = None
         self.plane = LocalPlane(
-            self.registry, self.operations, self.samples, self.gateway_row, read_only=read_only, actor="console"
+            self.registry,
+            self.operations,
+            self.samples,
+            self.gateway_row,
+            discovery=lambda: self.discovery,
+            read_only=read_only,
+            actor="console",
         )
 
     def gateway_row(self) -> GatewayRow:
