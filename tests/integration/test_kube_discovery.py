@@ -12,6 +12,7 @@ import pytest
 
 from gateway.simulator.process import SimulatorProcess
 from tests.integration.fleet import HeadlessGateway, until
+from tests.integration.test_api_document import Judge
 from tests.kube.pods import pod, ready_condition
 from tests.kube.server import Server
 
@@ -191,6 +192,8 @@ async def test_metrics_tell_of_the_discovery(tmp_path: Path) -> None:
             async with aiohttp.ClientSession() as client, client.get(f"{s.gateway.metrics_address}/metrics") as answer:
                 return await answer.text()
 
+        _, document = await s.gateway.call("GET", "/openapi.json")
+        assert Judge(document).answer("GET", "/discovery", 200, await s.discovery()) == []
         found = await text()
         assert 'smg_discovery_registrations_total{result="success",source="kubernetes"} 1.0' in found
         assert 'smg_discovery_workers_discovered{source="kubernetes"} 1.0' in found
