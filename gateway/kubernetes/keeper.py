@@ -35,11 +35,12 @@ from gateway.operations import (
     Remove,
     Replace,
     Resume,
+    StartDrain,
     Uncordon,
 )
 from gateway.operations import Retry as RetryNow
-from gateway.workers.facts import Cause
-from gateway.workers.model import Secret, Source, Worker, WorkerId, WorkerSpec
+from gateway.workers.facts import Cause, Cordoned, Event
+from gateway.workers.model import Drain, Intent, Secret, Source, Worker, WorkerId, WorkerSpec
 from gateway.workers.registry import Registry
 
 AT_ONCE = 16
@@ -70,9 +71,12 @@ class Keeper:
         self._operations = operations
         self._wall = wall
         self._joined = joined
+        registry.watch(self._on_event)
         self._cordoned: set[WorkerId] = set()
         self._leaving: set[WorkerId] = set()
         self._applied: dict[WorkerId, WorkerSpec] = {}
+        self._drains: dict[WorkerId, Drain] = {}
+        """Operators' drains that a removal of discovery's goes on with: what is left if the removal is called off."""
         self.carried_out: Counter[tuple[str, bool]] = Counter()
         """Commands so far, by kind of action and whether they were done."""
 
@@ -100,21 +104,27 @@ class Keeper:
         return sum(owned(entry.worker) for entry in self._registry.entries.values())
 
     def _forget(self) -> None:
-        """Workers that are gone, by whosever doing, and cordons that an operator has made their own."""
+        """Workers that are gone, by whosever doing."""
         listed = self._registry.entries.keys()
-        self._cordoned = {worker for worker in self._cordoned & listed if self._still_ours(worker)}
+        self._cordoned &= listed
         self._leaving &= listed
-        for gone in self._applied.keys() - listed:
-            del self._applied[gone]
+        for known in (self._applied, self._drains):
+            for gone in known.keys() - listed:
+                del known[gone]
 
-    def _still_ours(self, worker: WorkerId) -> bool:
-        found = self._registry.entries[worker].worker
-        return not found.cordoned or found.cordoned_by == Source.KUBERNETES
+    def _on_event(self, event: Event) -> None:
+        """A cordon that an operator makes his own is not discovery's to take back, nor one it has set already."""
+        if isinstance(event.fact, Cordoned) and event.cause.actor != Source.KUBERNETES:
+            self._cordoned.discard(event.fact.worker)
 
     async def _carry_out(self, action: Action) -> None:
         worker = "" if isinstance(action, Register) else action.worker
         # an addition gives no reason of its own, so whoever it is by has to tell the pod
         cause = Cause(f"kubernetes: {action.why}" if isinstance(action, Register) else "kubernetes")
+        if isinstance(action, Leave):
+            drain = self._registry.get(WorkerId(worker)).worker.drain
+            if drain is not None and drain.intent is Intent.HOLD:
+                self._drains[WorkerId(worker)] = drain
         done = await self._operations.execute(self._command(action), cause)
         match action:
             case Register(spec=spec):
@@ -130,6 +140,10 @@ class Keeper:
                 self._leaving.add(WorkerId(worker))
             case Stay():
                 self._leaving.discard(WorkerId(worker))
+                if (drain := self._drains.pop(WorkerId(worker), None)) is not None:
+                    left = None if drain.deadline is None else max(0.0, drain.deadline - self._wall())
+                    again = StartDrain(worker, left, "drained before its pod was unselected for a while")
+                    await self._operations.execute(again, cause)
 
     def _command(self, action: Action) -> Command:
         match action:

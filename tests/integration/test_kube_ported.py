@@ -135,7 +135,7 @@ async def test_drain_window_is_honored_despite_reconcile_passes(s: Scene) -> Non
         return any(w["in_flight"] for w in await s.gateway.workers())
 
     await until(busy, "the request at the worker")
-    s.server.cluster.delete(NS, "drain", 0)
+    s.server.cluster.delete(NS, "drain", 30)
     await s.gateway.in_state(engine.url, "draining")
     await s.passes(5)
     assert not request.done()

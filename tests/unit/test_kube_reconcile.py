@@ -105,6 +105,24 @@ def test_a_pod_that_is_not_ready_any_more_keeps_its_worker_cordoned_and_returns_
     assert (scene.only.id, scene.only.revision) == (before.id, before.revision)
 
 
+def test_an_operators_drain_outlives_a_while_without_the_label() -> None:
+    scene = Scene()
+    scene.has(pod())
+    end = scene.busy()
+    scene.say(StartDrain("w1", 500.0))
+    deadline = scene.only.drain.deadline if scene.only.drain else None
+    scene.has(pod(labels={"app": "other"}))
+    assert scene.only.drain is not None
+    assert scene.only.drain.intent is Intent.REMOVE
+    scene.has(pod())
+    assert scene.only.drain is not None
+    assert (scene.only.drain.intent, scene.only.drain.deadline) == (Intent.HOLD, deadline)
+    end()
+    assert scene.only.state is State.DRAINING
+    scene.settle()
+    assert scene.only.state is State.DRAINING
+
+
 def test_an_operators_cordon_outlives_the_pods_trouble_before_and_after() -> None:
     scene = Scene()
     scene.has(pod())

@@ -125,6 +125,16 @@ def test_a_cordon_taken_back_while_the_pod_is_not_ready_leaves_discoverys() -> N
     assert not scene.only.cordoned
 
 
+def test_the_same_without_a_pass_between() -> None:
+    scene = Scene()
+    scene.has(pod())
+    scene.has(pod(conditions=NOT_READY))
+    scene.say(Cordon("w1", "mine"))
+    scene.say(Uncordon("w1"))
+    scene.settle()
+    assert scene.only.cordon_reason == "pod ns/a: not Ready: ContainersNotReady"
+
+
 class Cluster:
     """The pod as the API server has it, version by version."""
 
