@@ -126,9 +126,10 @@ class BucketMachine(RuleBasedStateMachine):
         board = self.policy._board
         assert board is not None
         home = self.candidates[sum(1 for bound in board.bounds if bound < size)]
-        if lopsided or home in avoid:
+        shared = board.bounds.count(size) > 1  # several ranges end there: any of their workers will do
+        if lopsided or (home in avoid and not shared):
             assert chosen in fewest
-        elif board.bounds.count(size) < 2:
+        elif not shared:
             assert chosen is home
         assert explained is None or explained.worker == chosen.worker.id
         self.outstanding[chosen] += size
