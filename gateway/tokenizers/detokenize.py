@@ -8,8 +8,9 @@ own `DecodeStream`, which looks at the last few tokens.
 """
 
 import codecs
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from gateway.tokenizers.engine import Engine
 
@@ -142,15 +143,40 @@ def _byte_of() -> dict[str, int]:
 BYTE_OF = _byte_of()
 
 
+BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+def _parts(decoder: Mapping[str, Any] | None) -> set[str]:
+    """The types of the decoder's parts."""
+    if decoder is None:
+        return set()
+    members = decoder.get("decoders")
+    return {str(part.get("type")) for part in members} if members is not None else {str(decoder.get("type"))}
+
+
 class Detokenizing:
     """Makes the detokenizers of one tokenizer."""
 
-    __slots__ = ("_bytes", "_engine")
+    __slots__ = ("_bytes", "_engine", "_parts")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         decoder = engine.decoder()
-        self._bytes = TokenBytes(engine) if decoder is not None and decoder.get("type") == "ByteLevel" else None
+        self._parts = _parts(decoder)
+        self._bytes = TokenBytes(engine) if self._parts == {"ByteLevel"} else None
+
+    def token_bytes(self, number: int) -> bytes:
+        """What this token stands for by itself; empty for an id the vocabulary has not."""
+        if self._bytes is not None:
+            return self._bytes[number]
+        token = self._engine.token(number)
+        if token is None or number in self._engine.special_ids:
+            return (token or "").encode()
+        if "ByteFallback" in self._parts and BYTE_TOKEN.fullmatch(token):
+            return bytes([int(token[3:5], 16)])
+        if "WordPiece" in self._parts:
+            return token.removeprefix("##").encode()
+        return token.replace("▁", " ").encode()
 
     def stream(self, *, skip_special: bool = True, context: Sequence[int] = ()) -> Detokenizer:
         """A new answer's. `context`: the prompt's last ids, for tokenizers that write a word's space with the word

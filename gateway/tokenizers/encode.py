@@ -23,7 +23,7 @@ INLINE_CHARS = 2048
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """SMG's `--tokenizer-cache-*`; 0 bytes switches a cache off."""
+    """SMG's `--tokenizer-cache-*`, for each tokenizer; 0 bytes switches a cache off."""
 
     exact_bytes: int = 256 * 1024 * 1024
     exact_entries: int = 10_000
@@ -39,13 +39,18 @@ class Encoding:
     __slots__ = ("_cutter", "_engine", "_exact", "_pool", "_prefix", "prefix_off")
 
     def __init__(
-        self, engine: Engine, pool: Executor, caches: CacheSettings = NO_CACHES, prefix_off: Sequence[str] = ()
+        self,
+        engine: Engine,
+        pool: Executor,
+        caches: CacheSettings = NO_CACHES,
+        prefix_off: Sequence[str] = (),
+        cutter: Cutter | None = None,
     ) -> None:
         """`prefix_off`: why this tokenizer's texts may not be cut (`gateway.tokenizers.trial`)."""
         self._engine = engine
         self._pool = pool
         self._exact = IdCache(caches.exact_bytes, caches.exact_entries) if caches.exact_bytes else None
-        self._cutter = Cutter(engine.anatomy.specials)
+        self._cutter = cutter or Cutter(engine.anatomy.specials)
         self._prefix = IdCache(caches.prefix_bytes) if caches.prefix_bytes and not prefix_off else None
         self.prefix_off = tuple(prefix_off)
         """Why the prefix cache is off; empty when it is on, or was not wanted."""

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.tokenizers.errors import NotText, SourceUnusable
 from gateway.tokenizers.pieces import Anatomy, Special
+from gateway.tokenizers.sources import complaint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -64,6 +65,10 @@ class Engine:
         """The ids' text; unknown ids are left out, as the library does it. Holds the interpreter lock."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=skip_special)
 
+    def decode_long(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """As `decode`. For threads: the interpreter lock is free meanwhile."""
+        return self.tokenizer.decode_batch([list(ids)], skip_special_tokens=skip_special)[0]
+
     def token(self, number: int) -> str | None:
         """How the vocabulary spells this token."""
         return self.tokenizer.id_to_token(number)
@@ -74,30 +79,15 @@ class Engine:
 
 
 def engine_of(data: bytes, name: str) -> Engine:
-    """The tokenizer in these bytes; the interpreter lock is free while they are read. Raises SourceUnusable."""
+    """The tokenizer in these bytes. The library holds the interpreter lock meanwhile, some 40 ms a MB. Raises
+    SourceUnusable."""
     from tokenizers import Tokenizer
 
     try:
         return Engine(Tokenizer.from_buffer(data))
     except Exception as error:  # noqa: BLE001 - the library raises bare Exception for whatever it cannot read
-        raise SourceUnusable(f"{name}: {_complaint(data, error)}") from None
-
-
-def _complaint(data: bytes, error: Exception) -> str:
-    """What is wrong with a file the library would not read; it names neither line nor member itself."""
-    if not data.strip():
-        return "the file is empty"
-    if data.startswith(b"version https://git-lfs"):
-        return "the file is a Git LFS pointer, not the tokenizer; fetch it with 'git lfs pull'"
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as bad:
-        return f"not valid JSON: {bad}"
-    if not isinstance(value, dict):
-        return "not a JSON object"
-    if missing := [member for member in ("model",) if not isinstance(value.get(member), dict)]:
-        return f"no object {missing[0]!r}, so it is not a tokenizer.json"
-    return f"the tokenizers library cannot read it: {str(error)[:300]}"
+        wrong = complaint(data) or f"the tokenizers library cannot read it: {str(error)[:300]}"
+        raise SourceUnusable(f"{name}: {wrong}") from None
 
 
 def _state(part: Any) -> Mapping[str, Any] | None:

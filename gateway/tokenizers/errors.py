@@ -35,6 +35,13 @@ class SourceUnusable(GatewayError):
         self.temporary = temporary
 
 
+class TooManyTokenizers(GatewayError):
+    """No room for another one."""
+
+    code = "TOO_MANY_TOKENIZERS"
+    status = 503
+
+
 class TemplateUnusable(SourceUnusable):
     """The chat template does not compile."""
 
@@ -51,3 +58,9 @@ class NotText(BadRequest):
     """The text holds half of a surrogate pair, which no UTF-8 text can."""
 
     code = "NOT_UNICODE_TEXT"
+
+
+class TextTooLong(BadRequest):
+    """More text than any model's context holds."""
+
+    code = "TEXT_TOO_LONG"

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
+from gateway.tokenizers.detokenize import Detokenizing
 from gateway.tokenizers.engine import Engine, engine_of
 from gateway.tokenizers.errors import TemplateUnusable
-from gateway.tokenizers.sources import TOKENIZER, ModelFiles
+from gateway.tokenizers.pieces import Cutter
+from gateway.tokenizers.sources import ModelFiles, tokenizer_name
 from gateway.tokenizers.templates import ChatTemplates
 from gateway.tokenizers.trial import cutting_objections
 
@@ -20,6 +22,8 @@ class Model:
 
     origin: str
     engine: Engine
+    cutter: Cutter
+    detokenizing: Detokenizing
     prefix_off: tuple[str, ...]
     """Why its texts may not be cut, and so why it has no prefix cache; empty when they may."""
     templates: ChatTemplates | None
@@ -35,7 +39,7 @@ class Model:
 
 def built(files: ModelFiles) -> Model:
     """The tokenizer these files make. Blocking, up to a second for the largest. Raises SourceUnusable."""
-    engine = engine_of(files.tokenizer, _named(files.origin))
+    engine = engine_of(files.tokenizer, tokenizer_name(files.origin))
     templates, wrong = None, None
     if files.templates:
         try:
@@ -45,6 +49,8 @@ def built(files: ModelFiles) -> Model:
     return Model(
         origin=files.origin,
         engine=engine,
+        cutter=Cutter(engine.anatomy.specials),
+        detokenizing=Detokenizing(engine),
         prefix_off=tuple(cutting_objections(engine, Random(TRIAL_SEED))),
         templates=templates,
         template_error=wrong,
@@ -53,10 +59,6 @@ def built(files: ModelFiles) -> Model:
         max_length=files.max_length,
         bytes=len(files.tokenizer),
     )
-
-
-def _named(origin: str) -> str:
-    return origin if origin.endswith(".json") else f"{origin}: {TOKENIZER}"
 
 
 def _end(engine: Engine, special_tokens: Mapping[str, str]) -> tuple[int, ...]:

@@ -7,10 +7,14 @@ and what is broken is named with its file.
 
 import hashlib
 import io
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import msgspec
@@ -27,9 +31,23 @@ NAMED_TEMPLATES = "additional_chat_templates"
 
 MAX_TOKENIZER = 256 * 1024 * 1024
 """The largest published ones are some 35 MB."""
+MAX_ARCHIVE = 300 * 1024 * 1024
 MAX_SMALL = 8 * 1024 * 1024
 """For each other file: a `tokenizer_config.json` that lists many added tokens has up to 2 MB."""
 MAX_NAMED = 32
+
+UNREADABLE = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+)
+"""What reading a broken or hostile zip raises."""
 
 DEFAULT = "default"
 SPECIAL_NAMES = (
@@ -64,18 +82,53 @@ Reader = Callable[[str, int], bytes | None]
 """The bytes of a file by name, at most so many; None where there is none. Raises SourceUnusable."""
 
 
-def read_path(path: Path, template: Path | None = None) -> ModelFiles:
-    """A `tokenizer.json` or a model directory; `template` replaces the chat template. Raises SourceUnusable."""
-    path = path.expanduser()
-    if not path.exists():
-        raise SourceUnusable(f"{path}: no such file or directory")
-    if path.is_dir():
-        names = _named_templates(path)
-        files = gathered(str(path), lambda name, most: _read(path / name, most), names)
-    else:
-        folder = path.parent
-        files = gathered(str(path), lambda name, most: _read(path if name == TOKENIZER else folder / name, most), ())
-    return files if template is None else with_template(files, template)
+def read_path(path: Path) -> ModelFiles:
+    """A `tokenizer.json` or a model directory. Raises SourceUnusable."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise SourceUnusable(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    if S_ISDIR(found.st_mode):
+        return gathered(str(path), lambda name, most: _read(path / name, most), _named_templates(path))
+    folder = path.parent
+    return gathered(str(path), lambda name, most: _read(path if name == TOKENIZER else folder / name, most), ())
+
+
+def looked_at(path: Path, template: Path | None) -> None:
+    """Read what is there without building anything of it. Raises SourceUnusable."""
+    files = read_path(path)
+    if template is not None:
+        with_template(files, template)
+    if (wrong := complaint(files.tokenizer)) is not None:
+        raise SourceUnusable(f"{tokenizer_name(files.origin)}: {wrong}")
+
+
+class _Head(msgspec.Struct):
+    """As much of a `tokenizer.json` as tells one from other files; the rest is checked and not kept."""
+
+    model: msgspec.Raw = msgspec.Raw()
+
+
+def complaint(data: bytes) -> str | None:
+    """What is wrong with a `tokenizer.json`, as far as can be told without building it; some 1 ms a MB."""
+    if not data.strip():
+        return "the file is empty"
+    if data.startswith(b"version https://git-lfs"):
+        return "the file is a Git LFS pointer, not the tokenizer; fetch it with 'git lfs pull'"
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except msgspec.ValidationError:
+        return "not a JSON object"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as bad:
+        return f"not valid JSON: {bad}"
+    if bytes(head.model)[:1] != b"{":
+        return "no object 'model', so it is not a tokenizer.json"
+    return None
+
+
+def tokenizer_name(origin: str) -> str:
+    """The tokenizer's file, for messages."""
+    return origin if origin.endswith(".json") else f"{origin}: {TOKENIZER}"
 
 
 def with_template(files: ModelFiles, template: Path) -> ModelFiles:
@@ -90,10 +143,13 @@ def with_template(files: ModelFiles, template: Path) -> ModelFiles:
     return replace(files, templates=templates)
 
 
-def read_archive(data: bytes, sha256: str, origin: str) -> ModelFiles:
-    """The zip a worker sent, whose checksum must be this one. Raises SourceUnusable."""
-    got = hashlib.sha256(data).hexdigest()
-    if got != sha256.lower():
+def read_archive(data: bytes, sha256: str | None, origin: str) -> ModelFiles:
+    """The zip a worker sent, whose checksum must be this one where there is one. Raises SourceUnusable.
+
+    Nothing is written anywhere, so no name in it can lead out of a directory.
+    """
+    got = hashlib.sha256(data).hexdigest() if sha256 is not None else None
+    if sha256 is not None and got != sha256.lower():
         raise SourceUnusable(f"{origin}: its tokenizer has the SHA-256 {got}, it announced {sha256}", temporary=True)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -108,7 +164,7 @@ def read_archive(data: bytes, sha256: str, origin: str) -> ModelFiles:
                     return _bounded(f"{origin}: {name}", file.read(most + 1), most)
 
             return gathered(origin, read, names)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise SourceUnusable(f"{origin}: the archive it sent cannot be read: {error}") from None
 
 
@@ -214,6 +270,8 @@ def _named_templates(folder: Path) -> tuple[str, ...]:
 
 def _read(path: Path, most: int) -> bytes | None:
     try:
+        if not S_ISREG(path.stat().st_mode):
+            raise SourceUnusable(f"{path}: not a regular file")
         with path.open("rb") as file:
             return _bounded(str(path), file.read(most + 1), most)
     except (FileNotFoundError, NotADirectoryError):
