@@ -7,6 +7,7 @@ holds the interpreter lock while it builds a tokenizer, some 40 ms a MB of its f
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -21,6 +22,7 @@ from gateway.tokenizers.sources import MAX_ARCHIVE, ModelFiles, looked_at, read_
 TRIES = 3
 PAUSE_S = 2.0
 TRY_S = 300.0
+NOT_IMPLEMENTED = 501
 
 Say = Callable[[str], None]
 """Hears what is under way, from any thread."""
@@ -70,16 +72,18 @@ async def _collected(place: FromWorker, say: Say) -> bytes:
     """The whole archive a worker sends. Raises SourceUnusable."""
     parts, size = [], 0
     try:
-        async for part in place.archive():
-            parts.append(part)
-            size += len(part)
-            if size > MAX_ARCHIVE:
-                raise SourceUnusable(f"{place}: the archive it sends is larger than {MAX_ARCHIVE} bytes")
-            say(f"{size / 1e6:.1f} MB from {place}")
+        async with aclosing(place.archive()) as pieces:
+            async for part in pieces:
+                parts.append(part)
+                size += len(part)
+                if size > MAX_ARCHIVE:
+                    raise SourceUnusable(f"{place}: the archive it sends is larger than {MAX_ARCHIVE} bytes")
+                say(f"{size / 1e6:.1f} MB from {place}")
     except SourceUnusable:
         raise
     except GatewayError as error:
-        raise SourceUnusable(f"{place}: it did not send its tokenizer: {error.message}", temporary=True) from None
+        heals = error.status >= 500 and error.status != NOT_IMPLEMENTED
+        raise SourceUnusable(f"{place}: it did not send its tokenizer: {error.message}", temporary=heals) from None
     except OSError as error:
         raise SourceUnusable(f"{place}: it did not send its tokenizer: {error}", temporary=True) from None
     return b"".join(parts)

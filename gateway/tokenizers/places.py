@@ -1,6 +1,6 @@
 """Where a tokenizer may come from: a directory or file, a HuggingFace id, a worker. Values; `loading` goes there."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,8 @@ class FromWorker:
 
     worker: str
     """Its URL or name."""
-    archive: Callable[[], AsyncIterator[bytes]] = field(compare=False)
+    archive: Callable[[], AsyncGenerator[bytes, None]] = field(compare=False)
+    """Raises GatewayError where the worker fails; what came is used only once it has ended well."""
     sha256: str | None = None
     """None: whoever gives the pieces has checked them."""
     template: Path | None = None
