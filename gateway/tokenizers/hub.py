@@ -62,7 +62,7 @@ def fetch(source: str, settings: HubSettings, report: Report) -> Path:
 def _file(repository: str, revision: str | None, name: str, settings: HubSettings, report: Report) -> Path | None:
     """One file in the cache, fetched if need be; None where the repository has none."""
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     offline = constants.HF_HUB_OFFLINE if settings.offline is None else settings.offline
     try:
@@ -81,7 +81,9 @@ def _file(repository: str, revision: str | None, name: str, settings: HubSetting
     except LocalEntryNotFoundError as error:
         if offline and name != TOKENIZER:
             return None
-        raise _unreached(repository, name, offline, error) from None
+        cause = error.__cause__
+        refusal = _refusal(repository, revision, settings, cause) if isinstance(cause, HfHubHTTPError) else None
+        raise (refusal or _unreached(repository, name, offline, error)) from None
     except EntryNotFoundError:
         return None
     except Exception as error:

@@ -97,7 +97,7 @@ def _from_archive(place: FromWorker, data: bytes, report: Say) -> Model:
 def _from_name(place: Named, hub: HubSettings, report: Say) -> Model:
     path = Path(place.text).expanduser()
     report(f"looking at {place.text}")
-    if not _is_here(place.text):
+    if not _is_here(place):
         path = fetch(place.text, hub, report)
     report(f"reading {path}")
     return _built(read_path(path), place.template, report)
@@ -110,14 +110,13 @@ def _built(files: ModelFiles, template: Path | None, report: Say) -> Model:
     return built(files)
 
 
-def _is_here(text: str) -> bool:
+def _is_here(place: Named) -> bool:
     """Whether a name means a path. Raises SourceUnusable where it can mean nothing."""
-    path = Path(text).expanduser()
-    if text.startswith(("/", ".", "~")) or path.exists():
+    if place.is_path or Path(place.text).exists():
         return True
-    if is_repository(text):
+    if is_repository(place.text):
         return False
-    raise SourceUnusable(f"{text}: neither a file or directory here nor the id of a HuggingFace repository")
+    raise SourceUnusable(f"{place}: neither a file or directory here nor the id of a HuggingFace repository")
 
 
 def look(place: Named) -> None:
@@ -125,5 +124,5 @@ def look(place: Named) -> None:
 
     Blocking, some milliseconds. Raises SourceUnusable. Says nothing of what the hub has.
     """
-    if _is_here(place.text):
+    if _is_here(place):
         looked_at(Path(place.text).expanduser(), place.template)

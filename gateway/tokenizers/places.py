@@ -20,6 +20,11 @@ class Named:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def is_path(self) -> bool:
+        """Whether it can be nothing but a path."""
+        return self.text.startswith(("/", ".", "~"))
+
 
 @dataclass(frozen=True, slots=True)
 class FromWorker:

@@ -196,16 +196,15 @@ class TokenizerRegistry:
         return entry
 
     def places_for(self, labels: Mapping[str, str], worker: FromWorker | None = None) -> tuple[Place, ...]:
-        """Where the tokenizer of a worker may come from, best first: its labels, itself, and the settings where no
-        label says anything. Not the settings before the worker: they may be of another model."""
+        """Where the tokenizer of a worker may come from, best first: paths that its labels name, the worker itself,
+        which has the very files it serves with, and the hub, which may be out of reach. The settings only where
+        no label says anything: they may be of another model."""
         template = self.wanted.template
-        found: list[Place] = [Named(text, template) for key in PATH_LABELS if (text := labels.get(key))]
-        told = bool(found)
-        if worker is not None:
-            found.append(replace(worker, template=template))
-        if self.wanted.place is not None and not told:
-            found.append(self.wanted.place)
-        return tuple(dict.fromkeys(found))
+        named = [Named(text, template) for key in PATH_LABELS if (text := labels.get(key))]
+        itself = [replace(worker, template=template)] if worker is not None else []
+        last = [self.wanted.place] if self.wanted.place is not None and not named else []
+        here = [place for place in named if place.is_path]
+        return tuple(dict.fromkeys((*here, *itself, *named, *last)))
 
     def remove(self, name: str) -> Entry:
         """By id or name; a load under way is cancelled. Raises TokenizerNotFound."""

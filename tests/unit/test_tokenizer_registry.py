@@ -306,19 +306,16 @@ async def _nothing() -> AsyncGenerator[bytes, None]:
     yield b""
 
 
-def test_a_workers_labels_come_first_then_itself_then_the_settings() -> None:
-    worker = FromWorker("grpc://w:1", _nothing)
+def test_a_path_here_comes_first_then_the_worker_then_the_hub_and_the_settings_where_nothing_is_told() -> None:
     template = Path("/c.jinja")
+    worker = FromWorker("grpc://w:1", _nothing)
+    itself = replace(worker, template=template)
     wanted = Wanted(place=Named("/flag", template), template=template)
     made = TokenizerRegistry(wanted, wall=Clock(), rng=Random(1))
-    labels = {"tokenizer_path": "/t", "model_path": "m"}
-    assert made.places_for(labels, worker) == (
-        Named("/t", template),
-        Named("m", template),
-        replace(worker, template=template),
-    )
-    assert made.places_for({}, worker) == (replace(worker, template=template), Named("/flag", template))
-    assert made.places_for({"model_path": "m"}) == (Named("m", template),)
+    labels = {"tokenizer_path": "/t", "model_path": "owner/name"}
+    assert made.places_for(labels, worker) == (Named("/t", template), itself, Named("owner/name", template))
+    assert made.places_for({}, worker) == (itself, Named("/flag", template))
+    assert made.places_for({"model_path": "owner/name"}) == (Named("owner/name", template),)
 
 
 async def test_a_loader_that_breaks_is_a_failure_and_not_the_end() -> None:
