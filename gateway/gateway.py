@@ -19,7 +19,15 @@ from gateway.kubernetes.discovery import DiscoveryStatus, PodDiscovery
 from gateway.kubernetes.reflector import Reflector
 from gateway.kubernetes.selectors import common
 from gateway.operations import Add, Operations
-from gateway.parts import breaker_settings, health_settings, overload_settings, pod_rules, proxy_settings, routing_plan
+from gateway.parts import (
+    breaker_settings,
+    health_settings,
+    overload_settings,
+    pod_rules,
+    proxy_settings,
+    routing_plan,
+    wanted_tokenizers,
+)
 from gateway.proxy.control import ControlApp
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
@@ -30,6 +38,7 @@ from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import MetricSources, MetricsServer
 from gateway.telemetry.sampler import Sampler
+from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers import facts
 from gateway.workers.checker import HealthChecker
 from gateway.workers.deadlines import Deadlines
@@ -88,6 +97,12 @@ class Gateway:
         self.operations = Operations(
             self.registry, wall=time.time, drain_timeout_s=settings.drain_timeout_secs, probe_now=self._look_again
         )
+        self.tokenizers = TokenizerRegistry(
+            wanted_tokenizers(settings),
+            wall=time.time,
+            rng=rng,
+            note=lambda topic, text: self.registry.note(topic, text, ITSELF),
+        )
         self.pods = self._pod_discovery(rng) if settings.service_discovery else None
         self.control = ControlApp(build_app(self._api_parts()))
         self.data_plane = DataPlane(
@@ -108,6 +123,7 @@ class Gateway:
             for part in (self.lateness, self.sampler, self.checker, self.discovery, self.deadlines, self.load_monitor):
                 if part is not None:
                     await stack.enter_async_context(part)
+            await stack.enter_async_context(self.tokenizers)
             await stack.enter_async_context(self.control)
             await stack.enter_async_context(self.data_plane)
             settings = self.settings
@@ -144,6 +160,7 @@ class Gateway:
             fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
+            tokenizers=self.tokenizers,
             discovery=self._discovery_status(),
         )
 
@@ -156,6 +173,7 @@ class Gateway:
             self.checker,
             self.load_monitor,
             self._discovery_status(),
+            self.tokenizers,
         )
 
     def _pod_discovery(self, rng: Random) -> PodDiscovery:

@@ -423,3 +423,53 @@ class ExplainedRoleJson(TypedDict):
 class ExplainedJson(TypedDict):
     model: str | None
     roles: list[ExplainedRoleJson]
+
+
+class TokenizerJson(TypedDict):
+    """SMG's."""
+
+    id: str
+    name: str
+    source: str
+    vocab_size: int
+
+
+class TokenizersJson(TypedDict):
+    tokenizers: list[TokenizerJson]
+
+
+class TokenizerAddedJson(TypedDict):
+    """SMG's, for a tokenizer that is added and for how far it is. The id is empty where nothing was begun."""
+
+    id: str
+    status: Literal["pending", "processing", "completed", "failed"]
+    message: str
+    vocab_size: NotRequired[int]
+
+
+class TokenizerRemovedJson(TypedDict):
+    success: bool
+    message: str
+
+
+class TokenizerErrorMembers(TypedDict):
+    message: str
+    type: str
+
+
+class TokenizerErrorJson(TypedDict):
+    """SMG's error shape on tokenizer routes."""
+
+    error: TokenizerErrorMembers
+
+
+class TokenizedJson(TypedDict):
+    """One of each for a text, lists for several."""
+
+    tokens: list[int] | list[list[int]]
+    count: int | list[int]
+    char_count: int | list[int]
+
+
+class DetokenizedJson(TypedDict):
+    text: str | list[str]

@@ -23,6 +23,8 @@ from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.proxy.server import DataPlane
 from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.sampler import Sampler
+from gateway.telemetry.tokenizers import tokenizer_families
+from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers import facts
 from gateway.workers.checker import HealthChecker
 from gateway.workers.entry import Entry
@@ -47,6 +49,7 @@ class MetricSources:
     checker: HealthChecker
     load_monitor: LoadMonitor | None
     discovery: Callable[[], DiscoveryStatus] | None = None
+    tokenizers: TokenizerRegistry | None = None
 
 
 class FleetMetrics:
@@ -68,6 +71,8 @@ class FleetMetrics:
         yield from self._loops()
         if self._sources.discovery is not None:
             yield from _discovery(self._sources.discovery())
+        if self._sources.tokenizers is not None:
+            yield from tokenizer_families(self._sources.tokenizers)
 
     def workers(self, entries: Sequence[Entry]) -> Iterator[Metric]:
         """What is counted per worker, of these workers."""
