@@ -6,7 +6,7 @@ these values to its engine's messages, and hides what that engine does different
 not totals, names of finish reasons). What an engine's proto cannot carry is refused, never dropped in silence.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -80,8 +80,8 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to choose tokens. None: the engine's own default, as far as its proto can leave it open; where it
-    cannot (a plain number of proto3), the neutral value that means "off"."""
+    """How to choose tokens. None: the model's own default where the worker tells one (the sampling defaults of its
+    model info), else the neutral value that means "off"."""
 
     max_new_tokens: int | None = None
     min_new_tokens: int | None = None
@@ -145,9 +145,9 @@ class TokenLogprob:
 
     token_id: int
     logprob: float | None
-    """None only for the first token of a prompt."""
+    """None for the first token of a prompt, and where the engine gave none."""
     top: tuple[tuple[int, float], ...] = ()
-    """(token id, logprob), likeliest first."""
+    """(token id, logprob), in the engine's order: vLLM names the chosen token first, then by rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,8 @@ class Finish:
     reason: str
     """`stop`, `length`, `abort`, or what else the engine says."""
     matched: str | int | None = None
-    """The stop string or stop token id that ended it, where the engine tells."""
+    """The stop string or stop token id that ended it, where the engine tells. A stop token is among the ids (the
+    engines count it), though its text does not belong to the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class GrpcEngine(Protocol):
     @property
     def engine(self) -> Engine: ...
 
-    def generate(self, call: Generate, *, timeout_s: float) -> AsyncIterator[Piece]:
+    def generate(self, call: Generate, *, timeout_s: float) -> AsyncGenerator[Piece, None]:
         """The answer. Close the iterator (`aclosing`) or cancel the task that awaits it: that cancels the RPC and
         aborts the request at the engine. A stream that breaks after its first piece raises UNAVAILABLE."""
         ...
@@ -217,7 +218,7 @@ class GrpcEngine(Protocol):
         """Empty the prefix cache; what the engine said. Raises EngineError if it could not."""
         ...
 
-    def tokenizer_archive(self, *, timeout_s: float) -> AsyncIterator[bytes]:
+    def tokenizer_archive(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """The model's tokenizer directory as a zip, in pieces. Its checksum is verified: a wrong one raises
         EngineError after the last piece, so nothing may be used before the iterator ended."""
         ...
