@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from gateway.engines.capabilities import Replies, capabilities_of
 from gateway.engines.loads import ranks_load
@@ -41,8 +42,8 @@ _LOAD = (
     "gen_throughput",
     "cache_hit_rate",
 )
-_KNOWN_ONLY = frozenset(("num_used_tokens", "max_total_num_tokens"))
-"""Zero in the proto also means that the engine does not report it."""
+_TOKENS = frozenset(("num_used_tokens", "max_total_num_tokens"))
+"""Told by engines that tell the size of their pool; zeros from the others."""
 
 
 def capabilities_from(told: Mapping[str, object], engine: Engine, version: str, missing: Iterable[str]) -> Capabilities:
@@ -77,12 +78,12 @@ def plain_numbers(record: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def load_from(ranks: Iterable[object], now: float) -> EngineLoad | None:
+def load_from(ranks: Iterable[Any], now: float) -> EngineLoad | None:
     """The load in the ranks of a GetLoads answer."""
     rows = []
     for rank in ranks:
-        row = {name: getattr(rank, name) for name in _LOAD}
-        rows.append({name: value for name, value in row.items() if value or name not in _KNOWN_ONLY})
+        names = [name for name in _LOAD if rank.max_total_num_tokens or name not in _TOKENS]
+        rows.append({name: getattr(rank, name) for name in names})
     return ranks_load(rows, now)
 
 
