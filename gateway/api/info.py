@@ -137,7 +137,9 @@ async def _flush_over_grpc(engines: Engines | None, entry: Entry) -> str | None:
 
 
 def _first_ready(parts: ApiParts) -> Entry | None:
-    return next((e for e in parts.registry.entries.values() if availability(e.worker).routable), None)
+    """One that has HTTP routes, if there is any."""
+    ready = [e for e in parts.registry.entries.values() if availability(e.worker).routable]
+    return min(ready, key=lambda entry: entry.worker.connection is Connection.GRPC, default=None)
 
 
 def _no_worker() -> web.Response:

@@ -6,6 +6,7 @@ its operator declared, else the one whose health service answers.
 """
 
 import asyncio
+import os
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -166,6 +167,9 @@ def _why(failed: Sequence[EngineError]) -> EngineError:
 
 
 def _import() -> None:
+    # gRPC core writes to standard error of its own accord, which may be a console's terminal; what goes wrong
+    # comes back as a status. An operator who wants to see its log sets the variable.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import gateway.engines.grpc_client
     import gateway.engines.grpc_sglang
     import gateway.engines.grpc_vllm  # noqa: F401 - loaded for those who need it next
