@@ -131,7 +131,7 @@ class Engines:
             for client in clients:
                 group.create_task(healthy(client))
         if line.client is None:
-            raise _why(failed)
+            raise _why(failed, worker.spec.engine.value if _declared(worker) else "")
         return line.client
 
     def _line(self, worker: Worker) -> _Line:
@@ -155,15 +155,14 @@ def _declared(worker: Worker) -> bool:
     return worker.spec.engine in (Engine.SGLANG, Engine.VLLM)
 
 
-def _why(failed: Sequence[EngineError]) -> EngineError:
+def _why(failed: Sequence[EngineError], declared: str) -> EngineError:
     """Of what each engine's health service answered, what tells most."""
     unknown = (ErrorKind.UNSUPPORTED, ErrorKind.INVALID)
     for error in failed:
         if error.kind not in unknown:
             return error
-    if len(failed) > 1:
-        return EngineError(ErrorKind.UNSUPPORTED, "it speaks gRPC, but neither SGLang's nor vLLM's service")
-    return failed[0]
+    wanted = f"not {declared}'s" if declared else "neither sglang's nor vllm's"
+    return EngineError(ErrorKind.UNSUPPORTED, f"it speaks gRPC, but {wanted} service")
 
 
 def _import() -> None:

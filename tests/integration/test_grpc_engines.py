@@ -2,14 +2,23 @@
 
 import asyncio
 import io
+import subprocess
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import accumulate
+from pathlib import Path
+from shutil import which
 
+import grpc.aio
 import pytest
+from smg_grpc_proto.generated import vllm_engine_pb2
 
 from gateway.engines.generation import Bootstrap, EngineError, ErrorKind, Finish, Generate, Sampling
+from gateway.engines.grpc_channel import Channel
+from gateway.engines.grpc_client import EngineClient
+from gateway.engines.grpc_vllm import NAME as VLLM
+from gateway.engines.grpc_vllm import VllmMessages
 from gateway.simulator.text import answer
 from gateway.simulator.tokenizer import sim_tokenizer
 from gateway.tasks import Scope
@@ -269,10 +278,6 @@ async def test_ranks_and_disaggregation_reach_the_engine() -> None:
 
 
 async def test_an_engine_that_wants_a_key_gets_the_workers() -> None:
-    from gateway.engines.grpc_channel import Channel
-    from gateway.engines.grpc_client import EngineClient
-    from gateway.engines.grpc_vllm import VllmMessages
-
     async with bench("vllm", "--api-key", "s3cret") as made:
         with pytest.raises(EngineError, match="Unauthorized"):
             await made.client.healthy(timeout_s=5)
@@ -281,3 +286,38 @@ async def test_an_engine_that_wants_a_key_gets_the_workers() -> None:
             await EngineClient(VllmMessages(), channel, lambda job, name: job.close()).healthy(timeout_s=5)
         finally:
             await channel.close()
+
+
+async def test_tls_is_spoken_and_the_certificate_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if which("openssl") is None:
+        pytest.skip("makes its certificate with openssl")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(cert)]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+
+    async def health(request: bytes, context: object) -> bytes:
+        return vllm_engine_pb2.HealthCheckResponse(healthy=True).SerializeToString()
+
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(health)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(VLLM, {"HealthCheck": handler}),))
+    own = grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
+    port = server.add_secure_port("127.0.0.1:0", own)
+    await server.start()
+    try:
+        for trusted in (False, True):
+            if trusted:
+                monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+            channel = Channel(f"grpcs://127.0.0.1:{port}")
+            client = EngineClient(VllmMessages(), channel, lambda job, name: job.close())
+            try:
+                if trusted:
+                    await client.healthy(timeout_s=5)
+                else:
+                    with pytest.raises(EngineError, match="TLS"):
+                        await client.healthy(timeout_s=5)
+            finally:
+                await channel.close()
+    finally:
+        await server.stop(None)
