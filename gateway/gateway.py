@@ -14,6 +14,7 @@ from typing import Self
 
 from gateway import __version__
 from gateway.api.app import ApiParts, build_app
+from gateway.engines.grpc_engines import Engines
 from gateway.kubernetes.access import Access, find
 from gateway.kubernetes.discovery import DiscoveryStatus, PodDiscovery
 from gateway.kubernetes.reflector import Reflector
@@ -46,6 +47,7 @@ from gateway.workers.discovery import Discovery
 from gateway.workers.facts import Cause, Event
 from gateway.workers.load import LoadMonitor
 from gateway.workers.model import Role, Secret, Source, State, WorkerId, WorkerSpec
+from gateway.workers.probing import Prober
 from gateway.workers.registry import Registry
 
 log = get_logger(__name__)
@@ -77,6 +79,8 @@ class Gateway:
         self.fleet = Fleet(self.registry, routing_plan(settings), rng)
         self.sampler = Sampler(self.registry, mono=time.monotonic)
         self.lateness = LoopLateness()
+        self.engines = Engines(self.registry)
+        prober = Prober(ask, self.engines)
         self.checker = HealthChecker(
             self.registry,
             ask,
@@ -84,14 +88,20 @@ class Gateway:
             rng=rng,
             concurrency=settings.health_check_concurrency,
             start_cap_s=settings.worker_startup_check_interval,
+            prober=prober,
         )
-        self.discovery = Discovery(self.registry, ask)
+        self.discovery = Discovery(self.registry, ask, engines=self.engines, prober=prober)
         self.deadlines = Deadlines(self.registry, mono=time.monotonic, startup_s=settings.worker_startup_timeout_secs)
         self.load_monitor = (
             None
             if settings.disable_load_monitoring
             else LoadMonitor(
-                self.registry, ask, mono=time.monotonic, rng=rng, interval_s=settings.load_monitor_interval
+                self.registry,
+                ask,
+                mono=time.monotonic,
+                rng=rng,
+                interval_s=settings.load_monitor_interval,
+                engines=self.engines,
             )
         )
         self.operations = Operations(
@@ -120,6 +130,7 @@ class Gateway:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self.registry.watch(_logged)
+            await stack.enter_async_context(self.engines)
             for part in (self.lateness, self.sampler, self.checker, self.discovery, self.deadlines, self.load_monitor):
                 if part is not None:
                     await stack.enter_async_context(part)
@@ -154,6 +165,7 @@ class Gateway:
             registry=self.registry,
             operations=self.operations,
             ask=self._ask,
+            engines=self.engines,
             samples=self.sampler,
             stopping=lambda: self.stopping,
             mono=time.monotonic,

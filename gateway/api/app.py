@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.api.shapes import ErrorJson
+from gateway.engines.grpc_engines import Engines
 from gateway.errors import BadRequest, GatewayError
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
@@ -54,6 +55,8 @@ class ApiParts:
     boot: str
     """Tells this process's event numbers from another's."""
     tokenizers: TokenizerRegistry
+    engines: Engines | None = None
+    """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None
     """None: workers are not discovered."""
 

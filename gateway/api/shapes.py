@@ -78,6 +78,7 @@ class CapabilitiesJson(TypedDict):
     """What the engine told of itself; null where it did not say."""
 
     engine: str
+    connection: Literal["http", "grpc"] | None
     version: str | None
     model_id: str | None
     models: list[str]
@@ -117,7 +118,7 @@ class SpecJson(TypedDict):
     url: str
     models: list[ModelJson]
     worker_type: Literal["regular", "prefill", "decode"]
-    connection_mode: Literal["http"]
+    connection_mode: Literal["http", "grpc"]
     priority: int
     cost: float
     bootstrap_port: NotRequired[int]

@@ -32,6 +32,12 @@ class Faults:
     """Answer everything with bytes that are not HTTP."""
     models_error: bool = False
     """/v1/models answers 500."""
+    no_loads: bool = False
+    """Over gRPC: GetLoads is UNIMPLEMENTED, as in older servers."""
+    no_health: bool = False
+    """Over gRPC: the engine's own HealthCheck is UNIMPLEMENTED, grpc.health.v1 answers."""
+    damaged_tokenizer: bool = False
+    """Over gRPC: GetTokenizer tells a wrong checksum."""
     close_idle: bool = False
     """Close the connection right after each answer, without having said so."""
 

@@ -7,17 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.simulator.http_answers import EventStream, json_answer
-from gateway.simulator.planning import (
-    Body,
-    Planned,
-    Prompt,
-    chat_prompt,
-    flag,
-    plan,
-    prompts_of,
-    sampling_of,
-    wants_usage,
-)
+from gateway.simulator.planning import Body, Planned, chat_lines, flag, sampling_of, wants_usage
 from gateway.simulator.state import Simulation
 from gateway.simulator.text import text_number
 
@@ -26,10 +16,10 @@ Shape = Callable[[int, str, str | None], dict[str, Any]]
 
 async def chat(simulation: Simulation, request: web.Request, body: Body) -> web.StreamResponse:
     """`/v1/chat/completions`."""
-    model, prompt = simulation.check_model(body), chat_prompt(body.get("messages"))
+    model, prompt = simulation.check_model(body), simulation.chat(chat_lines(body.get("messages")))
     sampling = sampling_of(body, "max_completion_tokens", "max_tokens")
-    planned = plan(Prompt.of_text(prompt), sampling, simulation.settings.room)
-    head = {"id": f"chatcmpl-{text_number(prompt):x}", "created": int(time.time()), "model": model}
+    planned = simulation.plan(prompt, sampling)
+    head = {"id": f"chatcmpl-{text_number(prompt.text):x}", "created": int(time.time()), "model": model}
     if flag(body, "stream"):
         head["object"] = "chat.completion.chunk"
         return await _stream(simulation, request, body, planned, head, _chat_chunk, greeting=_greeting)
@@ -39,9 +29,9 @@ async def chat(simulation: Simulation, request: web.Request, body: Body) -> web.
 
 async def completions(simulation: Simulation, request: web.Request, body: Body) -> web.StreamResponse:
     """`/v1/completions`. Each prompt of a list gets its `n` choices, numbered one after the other."""
-    model, prompts = simulation.check_model(body), prompts_of(body.get("prompt"), "prompt")
+    model, prompts = simulation.check_model(body), simulation.prompts(body.get("prompt"), "prompt")
     sampling = sampling_of(body, "max_tokens", default_limit=16)
-    planned = [choice for prompt in prompts for choice in plan(prompt, sampling, simulation.settings.room)]
+    planned = [choice for prompt in prompts for choice in simulation.plan(prompt, sampling)]
     head = {
         "id": f"cmpl-{text_number(prompts[0].text):x}",
         "object": "text_completion",

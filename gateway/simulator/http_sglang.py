@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.simulator.http_answers import EventStream, error, json_answer
-from gateway.simulator.planning import Body, Planned, flag, plan, prompts_of, sampling_of, wrong
+from gateway.simulator.planning import Body, Planned, flag, sampling_of, wrong
 from gateway.simulator.runtime import Runtime
 from gateway.simulator.settings import SGLANG_VERSION
 from gateway.simulator.state import Simulation
@@ -24,12 +24,12 @@ async def generate(simulation: Simulation, request: web.Request, body: Body) -> 
     given = body.get(name)
     if given is None:
         raise wrong("text", None, "a string or a list of strings, or input_ids")
-    prompts = prompts_of(given, name)
+    prompts = simulation.prompts(given, name)
     params = body.get("sampling_params")
     if params is not None and not isinstance(params, dict):
         raise wrong("sampling_params", params, "an object")
     sampling = sampling_of(params or {}, "max_new_tokens", default_limit=DEFAULT_NEW_TOKENS)
-    planned = [choice for prompt in prompts for choice in plan(prompt, sampling, simulation.settings.room)]
+    planned = [choice for prompt in prompts for choice in simulation.plan(prompt, sampling)]
     rid = body.get("rid")
     known = rid if isinstance(rid, str) else f"{text_number(prompts[0].text):x}"
     many = isinstance(given, list) and not isinstance(given[0], int)
@@ -97,7 +97,7 @@ async def server_info(simulation: Simulation, request: web.Request) -> web.Strea
             "max_total_num_tokens": engine.kv_tokens,
             "chunked_prefill_size": engine.prefill_chunk,
             "load_balance_method": "round_robin",
-            "disaggregation_mode": "null",
+            "disaggregation_mode": settings.role,
             "is_embedding": False,
             "weight_version": "default",
             "version": SGLANG_VERSION,

@@ -113,12 +113,12 @@ class FleetMetrics:
     def _fleet(self) -> Iterator[Metric]:
         registry = self._sources.registry
         workers = [entry.worker for entry in registry.entries.values()]
-        sizes = Counter((worker.spec.role.value, worker.model_id or UNKNOWN_MODEL) for worker in workers)
+        sizes = Counter((w.spec.role.value, w.connection.value, w.model_id or UNKNOWN_MODEL) for w in workers)
         size = GaugeMetricFamily(
             "smg_worker_pool_size", "Listed workers", labels=["worker_type", "connection_mode", "model"]
         )
-        for (role, model), count in sizes.items():
-            size.add_metric([role, "http", model], count)
+        for labels, count in sizes.items():
+            size.add_metric(labels, count)
         yield size
         moves = CounterMetricFamily("smg_worker_transitions", "State changes", labels=["from", "to"])
         for (old, new), count in self._transitions.items():

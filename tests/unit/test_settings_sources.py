@@ -26,7 +26,7 @@ def refused(*words: str, environment: dict[str, str] | None = None, file: Path |
 
 
 WRONG = {
-    "worker_urls": ("ftp://a", "start with http:// or https://"),
+    "worker_urls": ("ftp://a", "start with http://, https://, grpc:// or grpcs://"),
     "service_discovery": ("maybe", "one of 1, true, yes, on, 0, false, no, off"),
     "selector": ("app in", "'(' is missing"),
     "prefill_selector": ("a=b=c", "accepted are k=v"),
@@ -60,8 +60,8 @@ WRONG = {
     "assignment_mode": ("best", "one of random, min_load, min_group"),
     "bucket_adjust_interval_secs": ("0", "a number above 0 to 604800"),
     "pd_disaggregation": ("maybe", "true"),
-    "prefill": ("ftp://a", "start with http:// or https://"),
-    "decode": ("ftp://a", "start with http:// or https://"),
+    "prefill": ("ftp://a", "start with http://, https://, grpc:// or grpcs://"),
+    "decode": ("ftp://a", "start with http://, https://, grpc:// or grpcs://"),
     "prefill_policy": ("best", "one of random, round_robin"),
     "decode_policy": ("best", "one of random, round_robin"),
     "max_concurrent_requests": ("-2", "a whole number from -1 to 1000000"),
