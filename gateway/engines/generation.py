@@ -113,7 +113,8 @@ class Bootstrap:
     """Where a prefill and a decode worker of SGLang meet (DisaggregatedParams)."""
 
     host: str
-    port: int
+    port: int | None
+    """Of the prefill worker's bootstrap server; None: the engine's own idea of it."""
     room: int
     """From 0 to `MAX_ROOM`; both legs of a request name the same."""
 

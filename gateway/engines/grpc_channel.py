@@ -40,6 +40,7 @@ OPTIONS: Sequence[tuple[str, int]] = (
 )
 HEALTH_METHOD = "/grpc.health.v1.Health/Check"
 SERVING = 1
+CLOSED = "its connection was closed: the worker was removed, or is connected to anew"
 
 
 def target_of(url: str) -> tuple[str, bool]:
@@ -79,15 +80,15 @@ class Channel:
             return await method(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise error_of(error.code().name, error.details(), doing=doing) from None
-        except grpc.aio.UsageError:  # the channel was closed under it: its worker is gone
-            raise EngineError(ErrorKind.UNAVAILABLE, "the worker was removed") from None
+        except grpc.aio.UsageError:
+            raise EngineError(ErrorKind.UNAVAILABLE, CLOSED) from None
 
     async def stream(self, method: Any, request: object, *, timeout_s: float, doing: str) -> AsyncGenerator[Any, None]:
         """The answers as they come. Closing the iterator early cancels the call. Raises EngineError."""
         try:
             call = method(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.UsageError:
-            raise EngineError(ErrorKind.UNAVAILABLE, "the worker was removed") from None
+            raise EngineError(ErrorKind.UNAVAILABLE, CLOSED) from None
         try:
             async for message in call:
                 yield message

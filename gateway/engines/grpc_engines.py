@@ -116,6 +116,7 @@ class Engines:
         await _loaded()
         line = self._line(worker)
         clients = [_client(messages, line.channel, self._spawn) for messages in _adapters(worker)]
+        found: list[EngineClient] = []
         failed: list[EngineError] = []
 
         async def healthy(client: "EngineClient") -> None:
@@ -124,13 +125,14 @@ class Engines:
             except EngineError as error:
                 failed.append(error)
             else:
-                line.client = client
+                found.append(client)
 
-        line.client = None
         async with asyncio.TaskGroup() as group:
             for client in clients:
                 group.create_task(healthy(client))
-        if line.client is None:
+        if found and (line.client is None or line.client.engine is not found[0].engine):
+            line.client = found[0]
+        if not found or line.client is None:
             raise _why(failed, worker.spec.engine.value if _declared(worker) else "")
         return line.client
 
@@ -169,6 +171,8 @@ def _import() -> None:
     # gRPC core writes to standard error of its own accord, which may be a console's terminal; what goes wrong
     # comes back as a status. An operator who wants to see its log sets the variable.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Whoever forks here runs another program at once: gRPC need not stop its threads for that.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import gateway.engines.grpc_client
     import gateway.engines.grpc_sglang
     import gateway.engines.grpc_vllm  # noqa: F401 - loaded for those who need it next

@@ -50,7 +50,9 @@ class SglangMessages:
             request.data_parallel_rank = call.rank
         if (meet := call.bootstrap) is not None:
             request.disaggregated_params.CopyFrom(
-                pb.DisaggregatedParams(bootstrap_host=meet.host, bootstrap_port=meet.port, bootstrap_room=meet.room)
+                pb.DisaggregatedParams(
+                    bootstrap_host=meet.host, bootstrap_port=meet.port or 0, bootstrap_room=meet.room
+                )
             )
         return request
 

@@ -51,7 +51,9 @@ def _key(value: SecretStr) -> SecretStr:
 class Settings(TrafficSettings, DiscoverySettings, TokenizerSettings):
     """Everything that can be set. Times in seconds, sizes in bytes."""
 
-    worker_urls: Urls = setting((), "Workers", "Workers to register at start, as http://host:port.", "URL")
+    worker_urls: Urls = setting(
+        (), "Workers", "Workers to register at start, as http://host:port or grpc://host:port.", "URL"
+    )
     worker_api_key: Annotated[SecretStr, AfterValidator(_key)] | None = setting(
         None, "Workers", "Key sent to these workers (Bearer) with requests that carry none, and with probes.", "KEY"
     )

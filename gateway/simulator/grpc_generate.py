@@ -7,10 +7,9 @@ into INVALID_ARGUMENT; a bare stop of the stream is a cancelled call.
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from gateway.simulator.planning import MOST_CHOICES, Bad, Planned, Prompt, Sampling, wrong
+from gateway.simulator.planning import MOST_CHOICES, Bad, Planned, Prompt, Sampling, spelt, wrong
 from gateway.simulator.runtime import Generation
 from gateway.simulator.state import Simulation
-from gateway.simulator.text import answer
 from gateway.simulator.tokenizer import sim_tokenizer
 
 MOST_STOPS = 64
@@ -93,11 +92,7 @@ def planned(simulation: Simulation, asked: Asked, *, only_first: bool = False) -
 
 
 def _choice(prompt: Prompt, asked: Asked, each: Planned, only_first: bool) -> Choice:
-    said, matched = each.answer, each.answer.matched
-    pieces = said.pieces
-    if matched is not None:  # the tokens that spelt the stop string were generated
-        pieces = answer(prompt.text, len(pieces), index=each.index, ignore_eos=True).pieces
-    found = Choice(each, sim_tokenizer().ids_of(pieces), matched)
+    found = Choice(each, sim_tokenizer().ids_of(spelt(prompt.text, each)), each.answer.matched)
     at = next((at for at, token in enumerate(found.ids) if token in asked.stop_ids), None)
     if at is not None and (at + 1 < len(found.ids) or found.matched is None):
         found.matched = found.ids[at]

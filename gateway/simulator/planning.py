@@ -110,6 +110,14 @@ def plan(prompt: Prompt, sampling: Sampling, room: Room, *, end_counts: bool = F
     return planned
 
 
+def spelt(prompt: str, planned: Planned) -> tuple[str, ...]:
+    """The pieces that were generated, with those that spelt a stop string and are not shown."""
+    said = planned.answer
+    if said.matched is None:
+        return said.pieces
+    return answer(prompt, len(said.pieces), index=planned.index, ignore_eos=True).pieces
+
+
 def whole(body: Body, name: str, least: int, most: int) -> int | None:
     """An optional whole number."""
     value = body.get(name)

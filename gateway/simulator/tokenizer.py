@@ -56,6 +56,7 @@ class SimTokenizer:
             for piece, found in zip(pieces, self.backend.encode_batch_fast(pieces), strict=True)
             if len(found.ids) == 1
         }
+        self._words = list(self._ids.values())
         if missing := [piece for piece in pieces if piece not in self._ids]:
             raise RuntimeError(f"the simulated tokenizer takes {missing[0]!r} apart")
 
@@ -89,8 +90,15 @@ class SimTokenizer:
         """The log probability of the token at a place, and the `count` likeliest there: functions of the ids."""
         seed = text_number(f"{at}:{ids[at]}")
         own = -(seed % 512) / 1024  # exact in 32 bits, so that it is the same on every wire
-        others = [((seed + 7919 * nth) % (self.vocabulary - 2) + 2, own - nth) for nth in range(1, count)]
-        return own, [(ids[at], own), *others][:count]
+        others = [
+            token for nth in range(count + 1) if (token := self._words[(seed + nth) % len(self._words)]) != ids[at]
+        ]
+        return own, [(token, own - nth) for nth, token in enumerate((ids[at], *others))][:count]
+
+    def text_of(self, token: int) -> str:
+        """The text of one token, those of special ones too."""
+        found: str = self.backend.decode([token], skip_special_tokens=False)
+        return found
 
 
 @cache

@@ -5,6 +5,7 @@ as operators and pods often name a port and nothing else: HTTP is tried first an
 answer as HTTP but opens HTTP/2 is asked over gRPC. What was found last is tried first the next time.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 from gateway.engines.generation import EngineError
@@ -59,8 +60,8 @@ class Prober:
                 return over_grpc
             self.forget(worker.id)
             return over_http
-        over_http, answered = await self._http(worker, settings)
-        if answered or not await speaks_http2(worker.url, min(SNIFF_TIMEOUT_S, settings.timeout_s)):
+        over_http, ended = await self._http(worker, settings)
+        if ended or not await speaks_http2(worker.url, min(SNIFF_TIMEOUT_S, settings.timeout_s)):
             return over_http
         over_grpc = await _grpc(engines, worker, settings)
         if not over_grpc.problem:
@@ -68,11 +69,14 @@ class Prober:
         return over_grpc
 
     async def _http(self, worker: Worker, settings: HealthSettings) -> tuple[Found, bool]:
-        """What was found, and whether anything answered as HTTP."""
+        """What was found, and whether that is all there is to find: something answered as HTTP, or nothing did
+        for so long that it is no gRPC server either, since those hang up on HTTP at once."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             answer = await self._ask(worker, "GET", settings.endpoint, timeout_s=settings.timeout_s)
         except Unreachable as error:
-            return Found(Connection.HTTP, str(error)), False
+            return Found(Connection.HTTP, str(error)), loop.time() - began >= settings.timeout_s
         return Found(Connection.HTTP, "" if answer.ok else f"{settings.endpoint} answered {answer.status}"), True
 
 

@@ -1,6 +1,7 @@
 """The pure mappings between our values and the engines' messages: nothing is lost, doubled or misread."""
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from smg_grpc_proto.generated import sglang_scheduler_pb2 as sg
 from smg_grpc_proto.generated import vllm_engine_pb2 as vl
 
 from gateway.engines.generation import (
+    MAX_ROOM,
     Bootstrap,
     Constraint,
     ConstraintKind,
@@ -27,7 +29,9 @@ from gateway.engines.grpc_info import capabilities_from, load_from, sampling_def
 from gateway.engines.grpc_pieces import Choices, Said, aligned
 from gateway.engines.grpc_sglang import SglangMessages
 from gateway.engines.grpc_vllm import VllmMessages
+from gateway.engines.meeting import meeting
 from gateway.workers.model import Connection, Engine
+from tests.unit.world import World
 
 SGLANG, VLLM = SglangMessages(), VllmMessages()
 ids = st.lists(st.integers(0, 2**32 - 1), max_size=30)
@@ -301,6 +305,20 @@ def test_what_a_prefill_worker_of_vllm_hands_over_is_read(end: dict[str, Any], f
     said = VLLM.said(vl.GenerateResponse(complete=vl.GenerateComplete(**end)))
     assert said is not None
     assert said.kv_transfer == found
+
+
+def test_a_request_meets_at_its_prefill_worker_in_a_room_that_fits_the_proto() -> None:
+    world = World()
+    known = world.add("grpc://10.0.0.7:30000", bootstrap_port=8998).worker
+    rooms = {meeting(known, Random(seed)).room for seed in range(200)}
+    assert len(rooms) == 200
+    assert all(0 <= room <= MAX_ROOM for room in rooms)
+    assert meeting(known, Random(1)).host == "10.0.0.7"
+    for worker, port in ((known, 8998), (world.add("grpc://a:1").worker, 0)):
+        request = SGLANG.generate(Generate("r", [1], bootstrap=meeting(worker, Random(1))), {})
+        assert request.disaggregated_params.bootstrap_port == port
+    with pytest.raises(ValueError, match="out of range"):
+        SGLANG.generate(Generate("r", [1], bootstrap=Bootstrap("a", 1, MAX_ROOM + 1)), {})
 
 
 def test_a_handover_that_is_no_object_is_the_engines_failure() -> None:
