@@ -74,3 +74,19 @@ async def test_completions_of_texts_and_of_ids_are_the_same() -> None:
         assert told["meta_info"]["prompt_tokens"] == len(ids)
         status, refused = await call(session, "POST", "/v1/completions", {**body, "prompt": [999_999]})
         assert (status, refused["error"]["param"]) == (400, "input_ids")
+
+
+async def test_embeddings_are_the_same_to_the_last_bit() -> None:
+    text = "Tell me of workers — 🙂"
+    ids = sim_tokenizer().encode(text)
+    async with (
+        SimulatorProcess("--tokenizer", "--instant") as http,
+        client(http.url) as session,
+        bench("vllm", "--instant") as grpc,
+    ):
+        found = await grpc.client.embed("e", ids, timeout_s=5)
+        for more in ({}, {"encoding_format": "float"}):
+            wanted = {"model": "sim-model", "input": text, **more}
+            _, told = await call(session, "POST", "/v1/embeddings", wanted)
+            assert tuple(told["data"][0]["embedding"]) == found.values
+            assert told["usage"]["prompt_tokens"] == found.prompt_tokens == len(ids)
