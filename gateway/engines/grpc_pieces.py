@@ -50,7 +50,10 @@ class Choices:
         if index >= len(self._count):
             raise EngineError(ErrorKind.INTERNAL, f"the engine sent choice {index} of {len(self._count)}")
         if index not in self._open:
-            return None
+            if not (ends and said.token_ids and self._open and not self._chunked):
+                return None
+            # SGLang numbers none of the choices of an answer without streaming: they come one after the other.
+            index = min(self._open)
         if said.finish is not None and said.finish.reason == "error":
             raise EngineError(ErrorKind.INTERNAL, "the engine ended the answer with an error")
         repeated = ends and index in self._chunked

@@ -10,7 +10,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is wrong at the moment; the defaults mean nothing is."""
+    """What is wrong at the moment; the defaults mean nothing is. Engines over gRPC have the same faults, but for
+    `garbage` and `close_idle`; a health path is their health services, a status the code that says the same."""
 
     unhealthy: bool = False
     """The health path answers 503."""

@@ -1,7 +1,8 @@
 """SGLang's scheduler service, simulated: `sglang.grpc.scheduler.SglangScheduler`.
 
-As the real one: counts in chunks are totals, an abort by name reaches only a request with one choice, prefill
-and decode workers demand bootstrap parameters, and a prefill worker generates one token.
+As the real one: counts in chunks are totals, choices have no numbers where the answer is not streamed, an abort by
+name reaches only a request with one choice, prefill and decode workers demand bootstrap parameters, and a prefill
+worker generates one token.
 """
 
 import json
@@ -72,7 +73,7 @@ class SglangService(Service):
             prompt_tokens=job.prompt_tokens,
             completion_tokens=choice.said,
             cached_tokens=job.cached,
-            index=choice.planned.index,
+            index=choice.planned.index if request.stream else 0,
             output_logprobs=self.output_logprobs(choice, ids, _logprobs(request)),
             input_logprobs=self._input(request),
         )

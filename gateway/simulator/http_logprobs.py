@@ -1,11 +1,12 @@
-"""Log probabilities in OpenAI's two shapes, from engines that count with the real tokenizer: the same numbers that
-the engines over gRPC give. The others have none, and say null as before.
+"""Log probabilities in OpenAI's two shapes and in SGLang's, from engines that count with the real tokenizer: the
+same numbers that the engines over gRPC give. The others have none, and say null as before.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from gateway.simulator.planning import Body, Planned, flag, spelt, whole
+from gateway.simulator.planning import Body, Planned, Prompt, flag, spelt, whole
 from gateway.simulator.tokenizer import sim_tokenizer
 
 Logprobs = Callable[[int, int, int], Any]
@@ -56,6 +57,49 @@ def text_logprobs(body: Body, prompts: list[str], planned: list[Planned]) -> Log
         }
 
     return told
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The real tokens of one choice, and what `/generate` was asked to tell of them."""
+
+    prompt: list[int]
+    ids: list[int]
+    wanted: bool = False
+    of_prompt: bool = False
+    top: int = 0
+
+    def weighed(self, generated: int) -> dict[str, Any]:
+        """The members of SGLang's meta_info after so many tokens."""
+        if not self.wanted:
+            return {}
+        told = _rows("output", self.ids, 0, generated, self.top)
+        if self.of_prompt:
+            told |= _rows("input", self.prompt, 0, len(self.prompt), self.top, first_has_none=True)
+        return told
+
+
+def tokens_of(body: Body, prompt: Prompt, planned: Planned) -> Tokens:
+    """As `return_logprob`, `logprob_start_len` and `top_logprobs_num` ask. Raises Bad."""
+    return Tokens(
+        [int(str(token)) for token in prompt.tokens],
+        sim_tokenizer().ids_of(spelt(prompt.text, planned)),
+        flag(body, "return_logprob"),
+        (whole(body, "logprob_start_len", -1, 1 << 30) or 0) == 0 and body.get("logprob_start_len") is not None,
+        whole(body, "top_logprobs_num", 0, MOST_TOP) or 0,
+    )
+
+
+def _rows(name: str, ids: list[int], begin: int, end: int, top: int, *, first_has_none: bool = False) -> dict[str, Any]:
+    """[log probability, token id, text], the text left out as SGLang does unless asked for it."""
+    owns: list[list[Any]] = []
+    tops: list[list[list[Any]] | None] = []
+    for at in range(begin, end):
+        none = first_has_none and at == 0
+        own, others = sim_tokenizer().logprobs(ids, at, top)
+        owns.append([None if none else own, ids[at], None])
+        tops.append(None if none else [[value, token, None] for token, value in others])
+    return {f"{name}_token_logprobs": owns} | ({f"{name}_top_logprobs": tops} if top else {})
 
 
 def _token(token: int, value: float) -> dict[str, Any]:

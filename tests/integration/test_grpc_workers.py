@@ -110,7 +110,7 @@ async def test_http_wins_where_a_worker_answers_it_and_grpc_is_not_loaded() -> N
 
 async def test_a_worker_that_dies_is_found_out_and_taken_back_when_it_answers_again() -> None:
     async with SimulatorProcess("--grpc", "sglang") as engine, gateway(engine.url) as running:
-        await ready(running, engine.url)
+        before = running.engines.known((await ready(running, engine.url)).worker)
         await engine.kill()
         entry = await becomes(running, engine.url, lambda each: each.worker.state is State.UNHEALTHY, "unhealthy")
         await becomes(running, engine.url, lambda each: each.health.last_error == "connection refused", "refused")
@@ -119,7 +119,8 @@ async def test_a_worker_that_dies_is_found_out_and_taken_back_when_it_answers_ag
         await ready(running, engine.url)
         found = running.engines.known(entry.worker)
         assert found is not None
-        await found.healthy(timeout_s=2)  # over the connection that requests take
+        assert found is not before  # no request waits for the backoff of a connection that was refused
+        await found.healthy(timeout_s=2)
 
 
 async def test_a_worker_that_says_it_is_not_well_is_believed() -> None:

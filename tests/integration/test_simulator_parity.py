@@ -74,3 +74,52 @@ async def test_completions_of_texts_and_of_ids_are_the_same() -> None:
         assert told["meta_info"]["prompt_tokens"] == len(ids)
         status, refused = await call(session, "POST", "/v1/completions", {**body, "prompt": [999_999]})
         assert (status, refused["error"]["param"]) == (400, "input_ids")
+
+
+async def test_embeddings_are_the_same_to_the_last_bit() -> None:
+    text = "Tell me of workers — 🙂"
+    ids = sim_tokenizer().encode(text)
+    async with (
+        SimulatorProcess("--tokenizer", "--instant") as http,
+        client(http.url) as session,
+        bench("vllm", "--instant") as grpc,
+    ):
+        found = await grpc.client.embed("e", ids, timeout_s=5)
+        for more in ({}, {"encoding_format": "float"}):
+            wanted = {"model": "sim-model", "input": text, **more}
+            _, told = await call(session, "POST", "/v1/embeddings", wanted)
+            assert tuple(told["data"][0]["embedding"]) == found.values
+            assert told["usage"]["prompt_tokens"] == found.prompt_tokens == len(ids)
+
+
+async def test_generate_tells_the_ids_and_log_probabilities_that_the_engine_over_grpc_does() -> None:
+    text = "Tell me of workers"
+    ids = sim_tokenizer().encode(text)
+    async with (
+        SimulatorProcess("--tokenizer", "--instant") as http,
+        client(http.url) as session,
+        bench("sglang", "--instant") as grpc,
+    ):
+        sent = Generate("r", ids, Sampling(max_new_tokens=5), logprobs=2, prompt_logprobs=True)
+        pieces = [piece async for piece in grpc.client.generate(sent, timeout_s=20)]
+        records = [record for piece in pieces for record in piece.logprobs]
+        body = {
+            "text": text,
+            "sampling_params": {"max_new_tokens": 5},
+            "return_logprob": True,
+            "logprob_start_len": 0,
+            "top_logprobs_num": 2,
+        }
+        _, whole = await call(session, "POST", "/generate", body)
+        events = await stream(session, "/generate", body)
+        for told in (whole, events[-1]):
+            meta = told["meta_info"]
+            assert told["output_ids"] == ids_of(pieces)
+            assert meta["output_token_logprobs"] == [[each.logprob, each.token_id, None] for each in records]
+            assert meta["output_top_logprobs"] == [[[v, t, None] for t, v in each.top] for each in records]
+            prompt = [[each.logprob, each.token_id, None] for each in pieces[0].prompt_logprobs]
+            assert meta["input_token_logprobs"] == prompt
+        assert [len(each["output_ids"]) for each in events] == [1, 2, 3, 4, 5]
+        _, plain = await call(session, "POST", "/generate", {"text": text, "sampling_params": {"max_new_tokens": 999}})
+        assert plain["meta_info"]["finish_reason"] == {"type": "stop", "matched": sim_tokenizer().end_id}
+        assert "output_token_logprobs" not in plain["meta_info"]

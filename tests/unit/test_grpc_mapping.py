@@ -84,6 +84,14 @@ def test_an_answer_without_streaming_comes_whole_in_its_ending_message(messages:
     assert piece == Piece(0, (5, 6, 7), (), (), 4, 2, 3, Finish("stop"))
 
 
+def test_choices_that_come_whole_and_without_their_numbers_are_taken_in_their_order() -> None:
+    choices = Choices(3)
+    ends = [Said(0, (at,), finish=Finish("stop")) for at in (7, 8, 9)]
+    pieces = [choices.piece(end) for end in ends]
+    assert [(piece.index, piece.token_ids) for piece in pieces if piece] == [(0, (7,)), (1, (8,)), (2, (9,))]
+    assert choices.ended
+
+
 @pytest.mark.parametrize("messages", [SGLANG, VLLM])
 @pytest.mark.parametrize(
     ("end", "finish"),
