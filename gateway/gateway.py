@@ -14,6 +14,7 @@ from typing import Self
 
 from gateway import __version__
 from gateway.api.app import ApiParts, build_app
+from gateway.completions.joining import TokenizerJoins
 from gateway.engines.grpc_engines import Engines
 from gateway.kubernetes.access import Access, find
 from gateway.kubernetes.discovery import DiscoveryStatus, PodDiscovery
@@ -32,6 +33,7 @@ from gateway.parts import (
 from gateway.proxy.control import ControlApp
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
+from gateway.proxy.generating import Generating
 from gateway.proxy.server import DataPlane
 from gateway.settings import Settings
 from gateway.settings.traffic import prefill_workers
@@ -122,6 +124,7 @@ class Gateway:
             control=self.control,
             probe_now=self.checker.probe_now,
             rng=rng,
+            generating=Generating(self.tokenizers, self.engines),
         )
         self._stack = AsyncExitStack()
         self.address = ""
@@ -135,6 +138,7 @@ class Gateway:
                 if part is not None:
                     await stack.enter_async_context(part)
             await stack.enter_async_context(self.tokenizers)
+            await stack.enter_async_context(TokenizerJoins(self.registry, self.tokenizers, self.engines))
             await stack.enter_async_context(self.control)
             await stack.enter_async_context(self.data_plane)
             settings = self.settings

@@ -262,10 +262,12 @@ class NotReadyJson(TypedDict):
     """`workers` names up to 20 of those that can take no requests."""
 
     status: Literal["not ready"]
-    reason: Literal["insufficient healthy workers", "draining"]
+    reason: Literal["insufficient healthy workers", "tokenizer not yet registered", "draining"]
     healthy_workers: int
     total_workers: int
     workers: list[UnroutableJson]
+    tokenizers: NotRequired[dict[str, str]]
+    """Models of healthy gRPC workers that have no tokenizer yet, each with the reason."""
     discovery_blind: NotRequired[BlindJson]
 
 

@@ -56,9 +56,9 @@ class Answer:
         """Every choice has ended."""
         return not self._open
 
-    def take(self, prompt: int, piece: Piece) -> bytes:
-        """Take a piece of one prompt's answer. The events it makes; empty where nothing is to be said yet."""
-        choice = self.choices[prompt * self.asked.sampling.n + piece.index]
+    def take(self, prompt: int, index: int, piece: Piece) -> bytes:
+        """Take a piece of one prompt's choice. The events it makes; empty where nothing is to be said yet."""
+        choice = self.choices[prompt * self.asked.sampling.n + index]
         if choice.finish is not None:
             return b""
         spoken = choice.take(piece)
@@ -68,6 +68,11 @@ class Answer:
         if not self.asked.stream:
             return b""
         return b"".join([b"data: %b\n\n" % encode(event) for event in self.events(choice, spoken)])
+
+    def ended(self, prompt: int, first: int, count: int) -> bool:
+        """Whether these choices of a prompt have ended."""
+        begin = prompt * self.asked.sampling.n + first
+        return all(choice.finish is not None for choice in self.choices[begin : begin + count])
 
     def close(self) -> bytes:
         """The last bytes of a stream, or all of an answer that is none."""

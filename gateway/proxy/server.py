@@ -17,6 +17,7 @@ from gateway.proxy.admission import Admission
 from gateway.proxy.control import ControlDoor
 from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.proxy.front import Front
+from gateway.proxy.generating import Generating
 from gateway.proxy.listener import ClientConnection
 from gateway.proxy.pool import Pools
 from gateway.proxy.settings import ProxySettings
@@ -47,7 +48,8 @@ class DataPlane:
     """The proxy on its port. An async context manager; leaving it ends what is still under way.
 
     `control` is where requests go that are not the data plane's. `probe_now` is called with the id of a
-    worker that real traffic could not reach. `mono` is monotonic seconds.
+    worker that real traffic could not reach. `mono` is monotonic seconds. Without `generating` no request goes to
+    gRPC workers.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class DataPlane:
         probe_now: Callable[[WorkerId], None] = _nobody_probes,
         mono: Callable[[], float] = time.monotonic,
         rng: Random | None = None,
+        generating: Generating | None = None,
     ) -> None:
         self.settings = settings or ProxySettings()
         self._registry = registry
@@ -76,6 +79,7 @@ class DataPlane:
             later=self._later,
             rng=self._rng,
             probe_now=probe_now,
+            generating=generating,
         )
         self._control = control
         self._front: Front | None = None
@@ -247,6 +251,8 @@ class DataPlane:
             await self._flushed(front)
         self._traffic.admission.close()
         await self._scope.close()
+        if self._traffic.generating is not None:
+            await self._traffic.generating.scope.close()
         await self._pools.close()
         for server in self._servers:
             await server.wait_closed()
