@@ -4,7 +4,7 @@ A stream is server-sent events, each as soon as there is something to say; other
 What the choices and events look like is the forms': `openai_answers` and `native_answers`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ class Heading:
     created: int
     """Unix seconds."""
     engine: Engine
+    took: Callable[[], float] = lambda: 0.0
+    """Seconds since the attempt began."""
 
 
 class Answer:

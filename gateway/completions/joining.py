@@ -18,7 +18,7 @@ ARCHIVE_TIMEOUT_S = 300.0
 
 
 class TokenizerJoins:
-    """Watches the registry while it is entered. Asks once for each worker that becomes ready, and again for one that
+    """Watches the registry. Asks for each worker that becomes ready or tells what it serves, and again for one that
     comes back, in case its tokenizer failed or was removed."""
 
     def __init__(self, registry: Registry, tokenizers: TokenizerRegistry, engines: Engines) -> None:
@@ -37,10 +37,12 @@ class TokenizerJoins:
 
     def _heed(self, event: Event) -> None:
         fact = event.fact
-        if not isinstance(fact, facts.StateChanged) or fact.new is not State.READY:
+        if not isinstance(fact, facts.StateChanged | facts.Discovered):
             return
         entry = self._registry.entries.get(fact.worker)
-        if entry is not None and entry.worker.connection is Connection.GRPC:
+        if entry is None or entry.worker.state is not State.READY:
+            return
+        if entry.worker.connection is Connection.GRPC:
             self._ensure(entry.worker)
 
     def _ensure(self, worker: Worker) -> None:

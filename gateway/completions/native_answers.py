@@ -32,6 +32,8 @@ class NativeAnswer(Answer):
             "completion_tokens": choice.tokens,
             "cached_tokens": choice.cached_tokens,
         }
+        if choice.finish is not None:
+            meta["e2e_latency"] = self.heading.took()
         if self.asked.logprobs is not None:
             meta["output_token_logprobs"] = self._rows(choice.logprobs)
             if self.asked.logprobs:

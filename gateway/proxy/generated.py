@@ -24,7 +24,7 @@ from gateway.proxy.selection import choose
 from gateway.proxy.upstream import UpstreamError
 from gateway.tokenizers.tokenizer import Tokenizer
 from gateway.workers.entry import Entry
-from gateway.workers.model import Connection, Role, Worker
+from gateway.workers.model import Connection, Engine, Role, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -138,9 +138,10 @@ class Generated(Exchange):
         wanted, name = prepared.asked, self.name_for(worker) or worker.model_id or ""
         if wanted.form is Form.EMBEDDING:
             return Embed(self._attempt_id(), prepared.prompts, name, wanted.base64)
-        heading = Heading(self._answer_id(), name, int(self._parts.wall()), worker.engine)
+        mono, began = self.traffic.mono, self.traffic.mono()
+        heading = Heading(self._answer_id(), name, int(self._parts.wall()), worker.engine, lambda: mono() - began)
         answer = ANSWERS[wanted.form](wanted, prepared.prompts, prepared.tokenizer, heading)
-        return Generation(self._calls(prepared), answer)
+        return Generation(self._calls(prepared, worker), answer)
 
     def _answer_id(self) -> str:
         """The request's id, beginning as ids of this route do."""
@@ -152,16 +153,19 @@ class Generated(Exchange):
         """A name that no other attempt has: clients may use one id twice, and engines abort by name."""
         return f"{self.request.request_id.decode('latin-1')}-{self.traffic.rng.getrandbits(40):010x}"
 
-    def _calls(self, prepared: Prepared) -> list[Call]:
+    def _calls(self, prepared: Prepared, worker: Worker) -> list[Call]:
         """A call for each prompt."""
-        return [Call(at, 0, self._call(prepared, at, prepared.asked.sampling.n)) for at in range(len(prepared.prompts))]
+        return [
+            Call(at, 0, self._call(prepared, worker, at, prepared.asked.sampling.n))
+            for at in range(len(prepared.prompts))
+        ]
 
-    def _call(self, prepared: Prepared, at: int, count: int, meet: Bootstrap | None = None) -> Generate:
+    def _call(self, prepared: Prepared, worker: Worker, at: int, count: int, meet: Bootstrap | None = None) -> Generate:
         wanted, prompt = prepared.asked, prepared.prompts[at]
         return Generate(
             request_id=self._attempt_id(),
             token_ids=prompt.ids,
-            sampling=replace(wanted.sampling, n=count, max_new_tokens=prompt.limit),
+            sampling=replace(wanted.sampling, n=count, max_new_tokens=_limit(prompt, worker)),
             # what has stop strings is read as it comes, and ended here if the engine does not look for them
             stream=wanted.stream or bool(wanted.sampling.stop),
             text=prompt.text,
@@ -178,3 +182,11 @@ class Generated(Exchange):
             self._attempt_failed(error, gone=True)
         else:
             super().on_error(error)
+
+
+def _limit(prompt: Prompt, worker: Worker) -> int | None:
+    """The most new tokens. What SGLang is not told it limits to 128; over HTTP it lets a chat fill its context."""
+    context = worker.capabilities.context_length
+    if prompt.limit is None and worker.engine is Engine.SGLANG and context is not None:
+        return max(1, context - len(prompt.ids) - 1)
+    return prompt.limit

@@ -17,7 +17,7 @@ from gateway.proxy.generating import NotOverGrpc, over_grpc
 from gateway.proxy.pairs import PairExchange
 from gateway.routing import disaggregation
 from gateway.workers.entry import Entry
-from gateway.workers.model import Connection, Role
+from gateway.workers.model import Connection, Role, Worker
 
 
 class GeneratedPair(PairExchange, Generated):
@@ -61,28 +61,28 @@ class GeneratedPair(PairExchange, Generated):
             return
         count = len(prepared.prompts) * prepared.asked.sampling.n
         self._meetings = tuple(meeting(prefill, self.traffic.rng) for _ in range(count))
-        leg.begin(self._calls(prepared), left_s)
+        leg.begin(self._calls(prepared, prefill), left_s)
         Generated._attempt(self, entry, now)
 
     def _prefill_call(self, prepared: Prepared) -> Call:
         """vLLM's first half: one token, and the cache kept for another."""
         members = disaggregation.prefill_members(self._partner.worker, {}, self._transfer)
-        call = self._call(prepared, 0, 1)
+        call = self._call(prepared, self._partner.worker, 0, 1)
         sampling = replace(call.sampling, max_new_tokens=1, min_new_tokens=None, stop=())
         given = members["kv_transfer_params"]
         assert isinstance(given, dict)
         return Call(0, 0, replace(call, sampling=sampling, stream=False, kv_transfer=given))
 
-    def _calls(self, prepared: Prepared) -> list[Call]:
+    def _calls(self, prepared: Prepared, worker: Worker) -> list[Call]:
         """The decode half's calls, and of SGLang's pairs the prefill half's: each choice has a room of its own."""
         if not self._meetings:
             given = self._members.get("kv_transfer_params")
-            calls = super()._calls(prepared)
+            calls = super()._calls(prepared, worker)
             if not isinstance(given, dict):
                 return calls
             return [replace(call, generate=replace(call.generate, kv_transfer=given)) for call in calls]
         count = prepared.asked.sampling.n
         return [
-            Call(at // count, at % count, self._call(prepared, at // count, 1, meet))
+            Call(at // count, at % count, self._call(prepared, worker, at // count, 1, meet))
             for at, meet in enumerate(self._meetings)
         ]
