@@ -3,12 +3,15 @@
 Done once for a request, before a worker is chosen, whichever worker it then goes to. Cancelling is safe at any point.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.completions.asked import Asked, Chat, Form
 from gateway.errors import BadRequest
 from gateway.tokenizers.tokenizer import Tokenizer
+
+AT_ONCE = 16
 
 
 class ContextExceeded(BadRequest):
@@ -31,7 +34,11 @@ async def prompts_for(asked: Asked, tokenizer: Tokenizer, context: int | None) -
     if asked.chat is not None:
         found = [await _rendered(asked.chat, tokenizer, special=asked.special_tokens)]
     else:
-        found = [await _encoded(each, asked, tokenizer) for each in asked.prompts]
+        found = []
+        for number, each in enumerate(asked.prompts, 1):
+            found.append(await _encoded(each, asked, tokenizer))
+            if not number % AT_ONCE:
+                await asyncio.sleep(0)  # short ones are encoded without letting go of the loop
     return [replace(prompt, limit=_limit(prompt, asked, context)) for prompt in found]
 
 

@@ -6,6 +6,7 @@ engine's stream waits in turn.
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from gateway.proxy.messages import REASONS, AnswerHead
 from gateway.proxy.upstream import Sink, UpstreamError
 from gateway.workers.model import Worker
 
+logger = logging.getLogger(__name__)
+
 STREAM_HEAD = AnswerHead(
     200, b"OK", [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 )
@@ -31,7 +34,7 @@ READ_AHEAD = 64
 """Pieces that may wait for a slow client."""
 LINGER_S = 1.0
 LINGER_PIECES = 32
-"""After a stop string the engine is about to end by itself: it is given as long before it is told to."""
+"""After the last token, and after a stop string, the engine ends by itself: it has so long before it is told to."""
 _CONNECTION = ("connection refused", "no connection in time", "cannot resolve host", "TLS: ")
 TOLD = {ErrorKind.INVALID: 400, ErrorKind.UNSUPPORTED: 501, ErrorKind.EXHAUSTED: 429, ErrorKind.INTERNAL: 500}
 """Kinds of errors that are the engine's answer, each with its status."""
@@ -134,6 +137,9 @@ class EngineUpstream:
                 await all_of([self._read(engine, call, work.answer) for call in work.calls])
         except EngineError as error:
             self._failed(error)
+        except Exception:  # whatever it is, the client gets an answer
+            logger.exception("generation_failed")
+            self._failed(EngineError(ErrorKind.INTERNAL, "the answer could not be read"))
 
     async def _read(self, engine: GrpcEngine, call: Call, answer: Answer) -> None:
         """One call's pieces. The last one of all calls ends the answer."""
@@ -143,8 +149,7 @@ class EngineUpstream:
                 if answer.ended(call.prompt, call.first, call.generate.sampling.n):
                     if answer.complete:
                         self._complete(answer)
-                    if piece.finish is None:
-                        await _linger(pieces)
+                    await _linger(pieces)
                     return
                 if self._paused and len(self._out) >= READ_AHEAD:
                     await self._room.wait()
@@ -222,7 +227,7 @@ class EngineUpstream:
 
 
 async def _linger(pieces: Any) -> None:
-    """Let the engine end by itself what is over for the client, for a moment."""
+    """Let the engine end by itself what is over for the client, for a moment: it does, after a stop string too."""
     try:
         async with asyncio.timeout(LINGER_S):
             for _ in range(LINGER_PIECES):

@@ -29,6 +29,8 @@ from gateway.workers.model import Connection, Engine, Role, Worker
 logger = logging.getLogger(__name__)
 
 ANSWERS: Mapping[Form, type[Answer]] = {Form.CHAT: ChatAnswer, Form.TEXT: TextAnswer, Form.NATIVE: NativeAnswer}
+GRACE_S = 1.0
+"""The engine's deadline comes so much after the exchange's, which tells the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Generated(Exchange):
             super()._attempt(entry, now)
             return
         dispatch = self._dispatched(entry, now)
-        left_s = max(1.0, self._due - now)
+        left_s = max(1.0, self._due - now + GRACE_S)
         work = self._work(prepared, dispatch.worker)
         self._upstream = upstream = EngineUpstream(self._parts, dispatch.worker, work, self, left_s)
         upstream.begin()

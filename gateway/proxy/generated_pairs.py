@@ -11,7 +11,7 @@ from gateway.engines.generation import Bootstrap
 from gateway.engines.meeting import meeting
 from gateway.errors import BadRequest
 from gateway.proxy.engine_upstream import Call
-from gateway.proxy.generated import Generated, Prepared
+from gateway.proxy.generated import GRACE_S, Generated, Prepared
 from gateway.proxy.generated_leg import GeneratedLeg
 from gateway.proxy.generating import NotOverGrpc, over_grpc
 from gateway.proxy.pairs import PairExchange
@@ -53,7 +53,7 @@ class GeneratedPair(PairExchange, Generated):
             self._turn_away(BadRequest(f"{prepared.asked.prompt_field}: one prompt at a time", field="prompt"))
             return
         self._leg = leg = GeneratedLeg(self._parts, self.traffic, self, self._partner, now)
-        left_s = max(1.0, self._due - now)
+        left_s = max(1.0, self._due - now + GRACE_S)
         if in_turn:
             self._decode = entry
             self._transfer = UUID(int=self.traffic.rng.getrandbits(128), version=4)

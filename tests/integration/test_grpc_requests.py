@@ -238,6 +238,29 @@ async def test_ids_and_their_text_are_one_prompt_to_the_policy() -> None:
         assert sorted([await generated(engine) for engine in w.engines]) == [0, 3]
 
 
+async def test_vllms_decode_worker_gets_what_the_prefill_worker_hands_over() -> None:
+    flags = ("--grpc", "vllm", "--served-model-name", MODEL)
+    async with SimulatorProcess(*flags) as prefill, SimulatorProcess(*flags) as decode:
+        options = {"pd_disaggregation": True, "prefill": (prefill.url,), "decode": (decode.url,), **QUIET}
+        async with gateway(**options) as running:
+            for engine in (prefill, decode):
+                await ready(running, engine.url)
+
+            async def answered() -> Any:
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.post(f"{running.address}/v1/chat/completions", json=CHAT) as got,
+                ):
+                    return await got.json() if got.status == 200 else None
+
+            told = await until(answered, "an answer, once the tokenizer is there")
+            assert told["choices"][0]["message"]["content"] == SAID
+            first, second = [json.loads((await engine.stats())["last"]["body"]) for engine in (prefill, decode)]
+            assert (first["sampling_params"]["max_tokens"], second["sampling_params"]["max_tokens"]) == (1, 24)
+            assert json.loads(first["kv_transfer_params_json"])["do_remote_decode"] is True
+            assert json.loads(second["kv_transfer_params_json"])["remote_host"] == "127.0.0.1"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_sglangs_prefill_and_decode_workers_meet_over_grpc(*, stream: bool) -> None:
     flags = ("--grpc", "sglang", "--served-model-name", MODEL, "--disaggregation-mode")
