@@ -34,7 +34,7 @@ class Model:
     stop_ids: tuple[int, ...]
     max_length: int | None
     bytes: int
-    """The size of its file; in memory it takes some four times as much."""
+    """The size of its file; in memory it takes some eight times as much."""
 
 
 def built(files: ModelFiles) -> Model:

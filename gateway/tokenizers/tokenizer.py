@@ -23,7 +23,7 @@ MAX_CHARS = 4_000_000
 """About a million tokens."""
 INLINE_IDS = 1000
 """Decoding this many takes some 0.2 ms."""
-MEMORY_A_BYTE = 4
+MEMORY_A_BYTE = 8
 """What a tokenizer takes in memory for each byte of its file, about."""
 
 
