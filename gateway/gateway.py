@@ -186,7 +186,9 @@ class Gateway:
             wall=time.time,
             rng=rng,
         )
-        return PodDiscovery(reflector, rules, self.registry, self.operations, wall=time.time, mono=time.monotonic)
+        return PodDiscovery(
+            reflector, rules, self.registry, self.operations, wall=time.time, mono=time.monotonic, rng=rng
+        )
 
     def _discovery_status(self) -> Callable[[], DiscoveryStatus] | None:
         pods = self.pods

@@ -153,4 +153,5 @@ def pod_rules(settings: Settings) -> PodRules:
         settings.service_discovery_port,
         model_from(settings.model_id_from) if settings.model_id_from else None,
         Secret(key.get_secret_value()) if key else None,
+        settings.share_operations,
     )

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from gateway.api.app import PARTS, Route, json_response
 from gateway.api.schemas import timestamp
-from gateway.api.shapes import BlindJson, DiscoveryJson, DiscoveryOffJson, SkippedPodJson
+from gateway.api.shapes import BlindJson, DiscoveryJson, DiscoveryOffJson, SharingJson, SkippedPodJson
 from gateway.kubernetes.discovery import DiscoveryStatus
 
 SHOWN = 1000
@@ -27,6 +27,11 @@ def blind_json(status: DiscoveryStatus) -> BlindJson | None:
     since = timestamp(watch.blind_since)
     assert since is not None
     return {"since": since, "why": watch.blind_why, "next_try_secs": watch.next_try_s}
+
+
+def sharing_json(status: DiscoveryStatus) -> SharingJson | None:
+    found = status.sharing
+    return None if found is None else {"waiting": found.waiting, "problem": found.problem}
 
 
 def discovery_json(status: DiscoveryStatus) -> DiscoveryJson:
@@ -58,6 +63,7 @@ def discovery_json(status: DiscoveryStatus) -> DiscoveryJson:
         "workers_registered": status.registered,
         "skipped": skipped,
         "notes": notes,
+        "sharing": sharing_json(status),
         "passes": status.passes,
         "last_pass": timestamp(status.last_pass_at),
         "events": {

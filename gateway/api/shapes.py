@@ -286,6 +286,13 @@ class WatchEventsJson(TypedDict):
     unreadable: int
 
 
+class SharingJson(TypedDict):
+    """Operators' cordons and drains on their way to the pods."""
+
+    waiting: int
+    problem: str
+
+
 class DiscoveryOffJson(TypedDict):
     enabled: Literal[False]
 
@@ -312,6 +319,7 @@ class DiscoveryJson(TypedDict):
     skipped: list[SkippedPodJson]
     """Pods that take no traffic, or part of whose workers could not be listed."""
     notes: list[SkippedPodJson]
+    sharing: SharingJson | None
     passes: int
     last_pass: Rfc3339 | None
     events: WatchEventsJson

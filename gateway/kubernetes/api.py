@@ -63,6 +63,12 @@ class Page(msgspec.Struct, frozen=True):
     items: list[msgspec.Raw] | None = None
 
 
+class _SecretData(msgspec.Struct, frozen=True):
+    data: dict[str, bytes] = {}
+    """Base64 in the JSON."""
+
+
+_secret_decoder = msgspec.json.Decoder(_SecretData)
 _page_decoder = msgspec.json.Decoder(Page)
 _status_decoder = msgspec.json.Decoder(_Status)
 
@@ -125,15 +131,24 @@ class PodsApi:
         async with self._asked("watch", "GET", _path(self.namespace), self._query(query), timeout=timeout) as response:
             yield response.content
 
-    async def patch_annotations(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> Pod:
+    async def patch_annotations(
+        self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]
+    ) -> Pod:
         """Set annotations of a pod, or take those away whose value is None; the pod as it is then. Raises ApiError
-        (404: it is gone; 403: the Role lacks `patch`), NoAccess and UNREACHABLE."""
-        body = msgspec.json.encode({"metadata": {"annotations": dict(annotations)}})
+        (404: it is gone; 409: another has its name; 403: the Role lacks `patch`), NoAccess and UNREACHABLE."""
+        body = msgspec.json.encode({"metadata": {"uid": uid, "annotations": dict(annotations)}})
         headers = {"Content-Type": "application/merge-patch+json"}
         path = f"{_path(namespace)}/{quote(name, safe='')}"
         async with asyncio.timeout(ANSWER_S):
             async with self._asked("patch", "PATCH", path, {}, headers=headers, data=body) as response:
                 return decode_pod(await response.read())
+
+    async def secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """The data of a Secret. Raises ApiError, NoAccess, UNREACHABLE, and msgspec.DecodeError if it is none."""
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets/{quote(name, safe='')}"
+        async with asyncio.timeout(ANSWER_S):
+            async with self._asked("get", "GET", path, {}) as response:
+                return _secret_decoder.decode(await response.read()).data
 
     def _query(self, more: dict[str, str]) -> dict[str, str]:
         return more | ({"labelSelector": self.selector} if self.selector else {})

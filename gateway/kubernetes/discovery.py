@@ -6,21 +6,27 @@ one pass: the next one waits a few times as long as the last one took.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from random import Random
 from types import TracebackType
 from typing import Self
 
+from gateway.kubernetes.api import ApiError
+from gateway.kubernetes.backoff import Backoff
 from gateway.kubernetes.keeper import Keeper
 from gateway.kubernetes.objects import Pod
-from gateway.kubernetes.pods import PodRules, PodView, view_of
+from gateway.kubernetes.pods import POD_UID, PodRules, PodView, view_of
 from gateway.kubernetes.reflector import Reflector
+from gateway.kubernetes.secrets import ApiKeys
+from gateway.kubernetes.sharing import Sharing, SharingStatus
 from gateway.kubernetes.status import ReflectorStatus
+from gateway.kubernetes.trouble import TROUBLE, Unread
 from gateway.operations import Operations
 from gateway.tasks import Scope, supervise
 from gateway.workers import facts
 from gateway.workers.facts import Event
-from gateway.workers.model import State
+from gateway.workers.model import State, Worker
 from gateway.workers.registry import Registry
 
 FULL_PASS_S = 30.0
@@ -52,6 +58,8 @@ class DiscoveryStatus:
     """All of them together."""
     last_pass_at: float | None = None
     """Wall-clock seconds."""
+    sharing: SharingStatus | None = None
+    """None: operations on workers are not shared."""
 
 
 class PodDiscovery:
@@ -66,17 +74,25 @@ class PodDiscovery:
         *,
         wall: Callable[[], float],
         mono: Callable[[], float],
+        rng: Random,
     ) -> None:
         self._reflector = reflector
         self._rules = rules
         self._registry = registry
-        self._keeper = Keeper(registry, operations, wall)
+        self._keys = ApiKeys(reflector.secret, (Unread,), reflector.changed.set)
+        self._sharing: Sharing | None = None
+        if rules.share:
+            backoff = Backoff(rng, 0.2, 30.0)
+            self._sharing = Sharing(self._annotate, TROUBLE, registry, operations, wall=wall, backoff=backoff)
+        self._keeper = Keeper(registry, operations, wall, self._joined)
         self._wall = wall
         self._mono = mono
         self._scope = Scope("discovery")
         self._views: dict[str, PodView] = {}
         self._unseen: dict[str, Pod | None] = {}
         """Pods that changed since they were judged; None: gone."""
+        self._judged: list[PodView] = []
+        """The same pods with their api keys, as the last pass saw them."""
         self._refused: dict[str, str] = {}
         self._passes = 0
         self._pass_seconds = 0.0
@@ -85,7 +101,12 @@ class PodDiscovery:
 
     async def __aenter__(self) -> Self:
         self._registry.watch(self._on_event)
-        await self._reflector.__aenter__()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._reflector)
+            await stack.enter_async_context(self._keys)
+            if self._sharing is not None:
+                await stack.enter_async_context(self._sharing)
+            self._stack = stack.pop_all()
         self._scope.spawn(supervise("pod discovery", self._run), name="passes")
         return self
 
@@ -93,7 +114,7 @@ class PodDiscovery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._scope.close()
-        await self._reflector.__aexit__(kind, error, trace)
+        await self._stack.aclose()
 
     def _on_pod(self, uid: str, old: Pod | None, new: Pod | None) -> None:
         self._unseen[uid] = new
@@ -101,8 +122,22 @@ class PodDiscovery:
     def _on_event(self, event: Event) -> None:
         """An address is free again, or an operator has changed something."""
         fact = event.fact
-        if isinstance(fact, facts.StateChanged) and fact.new in (State.GONE, State.READY):
+        moved = isinstance(fact, facts.StateChanged) and fact.new in (State.GONE, State.READY)
+        if moved or isinstance(fact, facts.Cordoned | facts.Uncordoned | facts.DrainChanged):
             self._reflector.changed.set()
+
+    async def _annotate(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]) -> Pod | None:
+        try:
+            return await self._reflector.patch_annotations(namespace, name, uid, annotations)
+        except ApiError as error:
+            if error.code in (404, 409):  # it is gone, or another pod has its name
+                return None
+            raise
+
+    async def _joined(self, worker: Worker) -> None:
+        view = self._views.get(worker.spec.labels[POD_UID])
+        if self._sharing is not None and view is not None:
+            await self._sharing.joined(worker, view)
 
     async def _run(self) -> None:
         await self._reflector.synced.wait()
@@ -119,7 +154,10 @@ class PodDiscovery:
 
     async def _pass(self) -> None:
         await self._judge()
-        kept = await self._keeper.keep(list(self._views.values()))
+        self._judged = self._keys.given(self._views.values())
+        kept = await self._keeper.keep(self._judged)
+        if self._sharing is not None:
+            await self._sharing.compare(self._views)
         self._refused = kept.refused
         self._passes += 1
         self._last_pass_at = self._wall()
@@ -140,7 +178,7 @@ class PodDiscovery:
 
     @property
     def status(self) -> DiscoveryStatus:
-        views = self._views.values()
+        views = self._judged
         skipped = {
             view.name: view.skipped or view.not_ready for view in views if view.skipped or view.not_ready
         } | self._refused
@@ -155,4 +193,5 @@ class PodDiscovery:
             passes=self._passes,
             pass_seconds=self._pass_seconds,
             last_pass_at=self._last_pass_at,
+            sharing=self._sharing.status if self._sharing is not None else None,
         )

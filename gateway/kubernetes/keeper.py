@@ -6,7 +6,7 @@ next time. Watching pods is the reflector's, deciding is `reconcile`'s.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from gateway.errors import GatewayError
@@ -39,7 +39,7 @@ from gateway.operations import (
 )
 from gateway.operations import Retry as RetryNow
 from gateway.workers.facts import Cause
-from gateway.workers.model import Secret, WorkerId, WorkerSpec
+from gateway.workers.model import Secret, Source, Worker, WorkerId, WorkerSpec
 from gateway.workers.registry import Registry
 
 AT_ONCE = 16
@@ -58,10 +58,18 @@ class Kept:
 class Keeper:
     """Makes the registry's discovered workers those of the pods. One pass at a time."""
 
-    def __init__(self, registry: Registry, operations: Operations, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        operations: Operations,
+        wall: Callable[[], float],
+        joined: Callable[[Worker], Awaitable[None]],
+    ) -> None:
+        """`joined` is told of a worker right after its registration, before any probe of it has begun."""
         self._registry = registry
         self._operations = operations
         self._wall = wall
+        self._joined = joined
         self._cordoned: set[WorkerId] = set()
         self._leaving: set[WorkerId] = set()
         self._applied: dict[WorkerId, WorkerSpec] = {}
@@ -92,12 +100,16 @@ class Keeper:
         return sum(owned(entry.worker) for entry in self._registry.entries.values())
 
     def _forget(self) -> None:
-        """Workers that are gone, by whosever doing."""
+        """Workers that are gone, by whosever doing, and cordons that an operator has made their own."""
         listed = self._registry.entries.keys()
-        self._cordoned &= listed
+        self._cordoned = {worker for worker in self._cordoned & listed if self._still_ours(worker)}
         self._leaving &= listed
         for gone in self._applied.keys() - listed:
             del self._applied[gone]
+
+    def _still_ours(self, worker: WorkerId) -> bool:
+        found = self._registry.entries[worker].worker
+        return not found.cordoned or found.cordoned_by == Source.KUBERNETES
 
     async def _carry_out(self, action: Action) -> None:
         worker = "" if isinstance(action, Register) else action.worker
@@ -105,7 +117,10 @@ class Keeper:
         cause = Cause(f"kubernetes: {action.why}" if isinstance(action, Register) else "kubernetes")
         done = await self._operations.execute(self._command(action), cause)
         match action:
-            case Register(spec=spec) | Change(spec=spec):
+            case Register(spec=spec):
+                self._applied[done.worker.id] = spec
+                await self._joined(done.worker)
+            case Change(spec=spec):
                 self._applied[done.worker.id] = spec
             case Hold():
                 self._cordoned.add(WorkerId(worker))

@@ -9,11 +9,13 @@ Sources: SMG's discovery (annotations `smg.ai/worker-ports` and `sglang.ai/boots
 and `smg.ai/pod-uid`), the Kubernetes API's pod conditions and readiness gates.
 """
 
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gateway.kubernetes.objects import Pod
 from gateway.kubernetes.selectors import Selector
+from gateway.kubernetes.shared import OPERATION, Wish, wish_for
 from gateway.workers.model import ModelCard, Role, Secret, Source, WorkerSpec
 
 PREFIX = "smg.ai/"
@@ -22,6 +24,10 @@ POD_NAME = PREFIX + "pod-name"
 POD_NAMESPACE = PREFIX + "pod-namespace"
 POD_UID = PREFIX + "pod-uid"
 MAX_PORTS = 64
+DEFAULT_KEY = "api-key"
+"""The key in a Secret, where the pod names only the Secret."""
+_SECRET_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,25 @@ class PodRules:
     """Where a pod names none."""
     model_from: ModelFrom | None = None
     api_key: Secret | None = None
+    share: bool = False
+    """Whether what operators ask for on the pod counts."""
 
     def role_of(self, pod: Pod) -> Role | None:
         """None: no selector matches (an empty one matches nothing, rather than every pod of a cluster)."""
         labels = pod.metadata.labels
         return next((role for role, selector in self.selectors if selector and selector.matches(labels)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """A key of a Secret in the pod's namespace."""
+
+    namespace: str
+    name: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"secret {self.namespace}/{self.name}, key {self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +101,12 @@ class PodView:
     """Why it has no worker at all, whatever it reports about itself."""
     notes: tuple[str, ...] = ()
     """What of its annotations was not used, and why."""
+    version: int = 0
+    """The pod's resourceVersion."""
+    wishes: tuple[Wish | None, ...] = ()
+    """What operators ask for on the pod, for each of its workers; None: nobody can tell."""
+    key_from: SecretKey | None = None
+    """Where the workers' api key is; their specs are without it until it has been read."""
 
 
 def view_of(pod: Pod, rules: PodRules) -> PodView | None:
@@ -100,6 +126,9 @@ def view_of(pod: Pod, rules: PodRules) -> PodView | None:
         for port, bootstrap in zip(ports, bootstraps, strict=True)
     )
     return PodView(
+        version=int(meta.resource_version) if meta.resource_version.isdecimal() else 0,
+        wishes=_wishes(pod, ports, rules, notes),
+        key_from=_key_from(pod, notes),
         uid=meta.uid,
         name=pod.full_name,
         specs=specs,
@@ -191,6 +220,27 @@ def _scheme(pod: Pod, notes: list[str]) -> str:
         return said or "http"
     notes.append(f"{PREFIX}scheme: given {said!r}, expected http or https")
     return "http"
+
+
+def _wishes(pod: Pod, ports: list[int], rules: PodRules, notes: list[str]) -> tuple[Wish | None, ...]:
+    said = pod.metadata.annotations
+    if rules.share:
+        return tuple(wish_for(said, str(port), notes) for port in ports)
+    if OPERATION in said:
+        notes.append(f"{OPERATION}: counts with --share-operations only")
+    return tuple(Wish() for _ in ports)
+
+
+def _key_from(pod: Pod, notes: list[str]) -> SecretKey | None:
+    """`NAME` or `NAME/KEY` of a Secret beside the pod."""
+    said = _said(pod, "api-key-secret")
+    name, slash, key = said.partition("/")
+    if not said:
+        return None
+    if not _SECRET_NAME.fullmatch(name) or (slash and not _SECRET_KEY.fullmatch(key)):
+        notes.append(f"{PREFIX}api-key-secret: given {said[:80]!r}, expected the name of a Secret, or NAME/KEY")
+        return None
+    return SecretKey(pod.metadata.namespace, name, key or DEFAULT_KEY)
 
 
 def _number(pod: Pod, name: str, least: float, most: float, notes: list[str], *, whole: bool) -> float | None:

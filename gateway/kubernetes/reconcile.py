@@ -104,7 +104,8 @@ class Plan:
 
 
 def owned(worker: Worker) -> bool:
-    return worker.spec.source is Source.KUBERNETES and POD_UID in worker.spec.labels
+    """The label says so: what somebody else lists with it is left to discovery, too (as in SMG)."""
+    return worker.spec.source is not Source.STATIC and POD_UID in worker.spec.labels
 
 
 def pod_of(worker: Worker) -> str:

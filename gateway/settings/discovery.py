@@ -60,6 +60,12 @@ class DiscoverySettings(BaseModel):
         "Where the model's name is: namespace, label:KEY or annotation:KEY (default: the engine is asked).",
         "WHERE",
     )
+    share_operations: bool = setting(
+        False,
+        "Kubernetes",
+        "Write operators' cordons and drains of discovered workers to their pods, and follow those of others "
+        "(needs patch on pods).",
+    )
     kubeconfig: Annotated[str, AfterValidator(_named)] | None = setting(
         None, "Kubernetes", "Credentials file (default: as kubectl finds one; in a pod, its service account).", "FILE"
     )

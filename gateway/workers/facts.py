@@ -215,9 +215,9 @@ def _changed(worker: Worker, fact: WorkerFact, event: Event) -> Worker | None:
         case HealthChanged(new=health):
             return replace(worker, health=health)
         case Cordoned(reason=reason):
-            return replace(worker, cordoned=True, cordon_reason=reason)
+            return replace(worker, cordoned=True, cordon_reason=reason, cordoned_by=event.cause.actor)
         case Uncordoned():
-            return replace(worker, cordoned=False, cordon_reason="")
+            return replace(worker, cordoned=False, cordon_reason="", cordoned_by="")
         case DrainChanged(drain=drain):
             return replace(worker, drain=drain)
         case Drained():

@@ -234,6 +234,8 @@ class Worker:
     health: Health = Health.UNKNOWN
     cordoned: bool = False
     cordon_reason: str = ""
+    cordoned_by: str = ""
+    """The actor whose cordon it is."""
     drain: Drain | None = None
     breaker: Breaker = Breaker()
     ejected: str = ""

@@ -31,6 +31,7 @@ from gateway.workers.model import (
     HealthSettings,
     Intent,
     Role,
+    Source,
     State,
     Worker,
     WorkerId,
@@ -265,8 +266,11 @@ class Registry:
             self._take_unchecked_as_healthy(entry, cause)
 
     def cordon(self, entry: Entry, reason: str, cause: Cause) -> bool:
-        """Send no new requests there; True if that is new."""
-        if entry.worker.cordoned:
+        """Send no new requests there; True if that is new. A cordon of discovery's (its pod is not ready) becomes
+        the operator's who asks for one: discovery will not take it back then."""
+        worker = entry.worker
+        taken_over = worker.cordoned_by == Source.KUBERNETES != cause.actor
+        if worker.cordoned and not taken_over:
             return False
         self._write(facts.Cordoned(entry.worker.id, reason), cause)
         return True

@@ -198,7 +198,7 @@ async def test_metrics_tell_of_the_discovery(tmp_path: Path) -> None:
 
 
 async def test_without_credentials_the_gateway_says_where_it_looked_and_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="ended with 1: .*none") as caught:
+    with pytest.raises(AssertionError, match=r"ended with 1: .*none") as caught:
         async with HeadlessGateway("--service-discovery", "--selector", "a=b", "--kubeconfig", str(tmp_path / "none")):
             pass
     assert "Traceback" not in str(caught.value)

@@ -80,6 +80,8 @@ class Cluster:
         self.compacted = 0
         """A list cannot be continued from before this version."""
         self.pods: dict[Key, Stored] = {}
+        self.secrets: dict[Key, dict[str, str]] = {}
+        """Base64 texts by key."""
         self.changes: list[Change] = []
         self.listeners: set[Callable[[], None]] = set()
 
@@ -108,6 +110,10 @@ class Cluster:
         old = self.get(namespace, name)
         if (asked := patch.get("metadata", {}).get("resourceVersion")) not in (None, str(old.version)):
             raise Refused(409, "Conflict", f'Operation cannot be fulfilled on pods "{name}": asked for {asked}')
+        if (uid := patch.get("metadata", {}).get("uid")) not in (None, old.json["metadata"]["uid"]):
+            raise Refused(
+                409, "Conflict", f"Precondition failed: UID in precondition: {uid}, UID in object meta: other"
+            )
         parts = {"status": patch.get("status", {})} if status else {k: v for k, v in patch.items() if k != "status"}
         body: Json = _merged(copy.deepcopy(old.json), parts)
         for fixed in ("uid", "name", "namespace"):

@@ -41,7 +41,7 @@ class Server:
         self.port = port
         self.faults = Faults()
         self.forbidden: set[str] = set()
-        """Verbs that the Role lacks."""
+        """Verbs that the Role lacks, of every resource or of one (`get secrets`)."""
         self.role_namespaces: set[str] | None = None
         """The namespaces with a Role; None: a ClusterRole, good for all."""
         self.requests: list[tuple[str, str | None, dict[str, str]]] = []
@@ -72,6 +72,7 @@ class Server:
         app.router.add_patch(one, self._patch)
         app.router.add_patch(f"{one}/status", self._patch)
         app.router.add_delete(one, self._delete)
+        app.router.add_get("/api/v1/namespaces/{namespace}/secrets/{name}", self._secret)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls, reuse_address=True)
@@ -113,7 +114,7 @@ class Server:
         try:
             if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
                 raise Refused(401, "Unauthorized", "Unauthorized")
-            self._check_role(verb, namespace, request.path.endswith("/status"))
+            self._check_role(verb, namespace, _resource(request.path))
             if (refusal := self.faults.refusal(verb)) is not None:
                 return web.json_response(
                     Refused(refusal[0], "", "as the test asked").status(), status=refusal[0], headers=refusal[1]
@@ -122,16 +123,16 @@ class Server:
         except Refused as refused:
             return web.json_response(refused.status(), status=refused.code)
 
-    def _check_role(self, verb: str, namespace: str | None, is_status: bool) -> None:
+    def _check_role(self, verb: str, namespace: str | None, what: str) -> None:
         in_scope = self.role_namespaces is None or namespace in self.role_namespaces
-        if in_scope and verb not in self.forbidden:
+        if in_scope and not self.forbidden & {verb, f"{verb} {what}"}:
             return
         where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-        what = "pods/status" if is_status else "pods"
         raise Refused(
             403,
             "Forbidden",
-            f'pods is forbidden: User "{USER}" cannot {verb} resource "{what}" in API group "" {where}',
+            f'{what.partition("/")[0]} is forbidden: User "{USER}" cannot {verb} resource "{what}" in API group "" '
+            + where,
         )
 
     # --- verbs ---
@@ -154,6 +155,16 @@ class Server:
     async def _get(self, request: web.Request) -> web.Response:
         return _pod(self.cluster.get(request.match_info["namespace"], request.match_info["name"]))
 
+    async def _secret(self, request: web.Request) -> web.Response:
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        data = self.cluster.secrets.get((namespace, name))
+        if data is None:
+            raise Refused(404, "NotFound", f'secrets "{name}" not found')
+        meta = {"name": name, "namespace": namespace}
+        return web.json_response(
+            {"kind": "Secret", "apiVersion": "v1", "metadata": meta, "type": "Opaque", "data": data}
+        )
+
     async def _patch(self, request: web.Request) -> web.Response:
         if request.content_type not in PATCHES:
             raise Refused(415, "UnsupportedMediaType", f"the body of the request was in an unknown format - {PATCHES}")
@@ -172,6 +183,12 @@ def _verb(request: web.Request) -> str:
     if request.method == "GET" and request.path.endswith("/pods"):
         return "watch" if request.query.get("watch") in ("1", "true") else "list"
     return request.method.lower() if request.method != "POST" else "create"
+
+
+def _resource(path: str) -> str:
+    if "/secrets/" in path:
+        return "secrets"
+    return "pods/status" if path.endswith("/status") else "pods"
 
 
 def _pod(pod: Stored, status: int = 200) -> web.Response:

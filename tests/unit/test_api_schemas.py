@@ -68,9 +68,9 @@ def folded(workers: dict[str, Any], event: dict[str, Any]) -> None:
         case "worker_health_changed":
             worker["health"] = data["new"]
         case "worker_cordoned":
-            worker |= {"cordoned": True, "cordon_reason": data["reason"]}
+            worker |= {"cordoned": True, "cordon_reason": data["reason"], "cordoned_by": event["actor"]}
         case "worker_uncordoned":
-            worker |= {"cordoned": False, "cordon_reason": ""}
+            worker |= {"cordoned": False, "cordon_reason": "", "cordoned_by": ""}
         case "worker_drain_changed":
             worker["drain"] = data["drain"]
         case "worker_drained":

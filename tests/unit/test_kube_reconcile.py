@@ -34,8 +34,11 @@ class Scene:
         self.operations = Operations(
             self.world.registry, wall=self.world.wall, drain_timeout_s=DRAIN_S, probe_now=lambda _: None
         )
-        self.keeper = Keeper(self.world.registry, self.operations, self.world.wall)
+        self.keeper = Keeper(self.world.registry, self.operations, self.world.wall, self.joined)
         self.pods: dict[str, Pod] = {}
+
+    async def joined(self, worker: Worker) -> None:
+        """Right after its registration."""
 
     def has(self, *pods: Pod) -> Kept:
         """These are the cluster's pods; then a pass."""

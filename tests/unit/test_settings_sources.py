@@ -31,6 +31,7 @@ WRONG = {
     "selector": ("app in", "'(' is missing"),
     "prefill_selector": ("a=b=c", "accepted are k=v"),
     "decode_selector": ("-a=b", "begins and ends with a letter or digit"),
+    "share_operations": ("maybe", "one of 1, true, yes, on, 0, false, no, off"),
     "service_discovery_port": ("0", "a whole number from 1 to 65535"),
     "service_discovery_namespace": ("Prod", "a namespace: up to 63 of a-z"),
     "model_id_from": ("label", "namespace, label:KEY or annotation:KEY"),
