@@ -37,6 +37,8 @@ FIRST_PAUSE_S = 5.0
 LAST_PAUSE_S = 60.0
 LOADERS = 2
 ENCODERS = max(2, min(4, os.cpu_count() or 1))
+RENDERERS = 2
+"""Apart from the encoders: a template that runs away holds a thread until its time is over."""
 NICE = 10
 PATH_LABELS = ("tokenizer_path", "model_path")
 """Labels of a worker that say where its tokenizer is."""
@@ -90,6 +92,7 @@ class TokenizerRegistry:
         self._scope = Scope("tokenizers")
         self._loading = ThreadPoolExecutor(LOADERS, "tokenizer-load")
         self._encoding = ThreadPoolExecutor(ENCODERS, "tokenizer", _behind_the_loop)
+        self._rendering = ThreadPoolExecutor(RENDERERS, "chat-template", _behind_the_loop)
         self.loads = Loads(self._scope, self._loading, loader)
 
     async def __aenter__(self) -> Self:
@@ -102,7 +105,7 @@ class TokenizerRegistry:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._scope.close()
-        for pool in (self._loading, self._encoding):
+        for pool in (self._loading, self._encoding, self._rendering):
             pool.shutdown(wait=False, cancel_futures=True)
 
     # --- reading ---
@@ -162,7 +165,7 @@ class TokenizerRegistry:
                 if entry.tokenizer is not None:
                     return entry.tokenizer
                 if entry.state is Progress.FAILED and not (entry.automatic and entry.temporary):
-                    raise SourceUnusable(entry.progress)
+                    raise SourceUnusable(entry.error or entry.progress)
                 await entry.moved.wait()
 
     # --- writing ---
@@ -288,7 +291,7 @@ class TokenizerRegistry:
         if (shared := self._shared(place)) is not None:
             return shared
         model = await self.loads.model(place)  # another name may have waited for the same one, and be here already
-        return self._shared(place) or Loaded(model, self._encoding, self.wanted.caches)
+        return self._shared(place) or Loaded(model, self._encoding, self._rendering, self.wanted.caches)
 
     def _shared(self, place: Place) -> Loaded | None:
         """What a listed tokenizer has of this place already."""

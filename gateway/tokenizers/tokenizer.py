@@ -30,11 +30,13 @@ MEMORY_A_BYTE = 8
 class Loaded:
     """What one place gave, with the caches of all who use it."""
 
-    __slots__ = ("encoding", "model", "pool")
+    __slots__ = ("encoding", "model", "pool", "rendering")
 
-    def __init__(self, model: Model, pool: Executor, caches: CacheSettings) -> None:
+    def __init__(self, model: Model, pool: Executor, rendering: Executor, caches: CacheSettings) -> None:
+        """`pool` encodes and decodes, `rendering` renders."""
         self.model = model
         self.pool = pool
+        self.rendering = rendering
         self.encoding = Encoding(model.engine, pool, caches, model.prefix_off, model.cutter)
 
     @property
@@ -153,4 +155,4 @@ class Tokenizer:
             template=template,
             kwargs=kwargs or {},
         )
-        return await templates.rendered(conversation, self.loaded.pool)
+        return await templates.rendered(conversation, self.loaded.rendering)

@@ -71,6 +71,12 @@ async def test_what_the_tokenizer_adds_of_itself_is_added_only_when_asked(pool: 
     plain = await encoding.encode("Hello")
     assert list(await encoding.encode_with_special("Hello")) == [0, *plain]
     assert await encoding.encode("Hello") == plain
+    assert list(await encoding.encode_with_special("Hello")) == [0, *plain]
+    exact, _ = encoding.counts()
+    assert exact is not None
+    assert (exact.hits, exact.misses) == (2, 2)
+    with pytest.raises(NotText):
+        await encoding.encode("\ud800Hello")
 
 
 async def test_a_chat_that_grows_is_encoded_only_where_it_is_new(pool: Executor) -> None:

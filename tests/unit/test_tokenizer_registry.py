@@ -96,7 +96,7 @@ async def test_names_of_one_place_share_one_load_and_its_caches() -> None:
     async with scene() as at:
         first = at.registry.add("a", Named("here"))
         at.registry.add("b", Named("here"))
-        await at.until(lambda: at.registry.entries[first.id].progress == "working on here")
+        await at.until(lambda: at.registry.entries[first.id].progress == "is loading: working on here")
         assert {entry.state for entry in at.registry.entries.values()} == {Progress.PROCESSING}
         at.loading.of("here").set_result(model())
         a, b = await at.registry.wait("a", 5), await at.registry.wait("b", 5)
@@ -129,10 +129,10 @@ async def test_what_is_missing_is_told_with_the_reason() -> None:
         at.registry.ensure("a", [Named("x")])
         await at.until(lambda: bool(at.loading.begun))
         assert at.registry.missing_for(["a", "b"]) == {
-            "a": "its tokenizer working on x",
+            "a": "its tokenizer is loading: working on x",
             "b": "no tokenizer is registered",
         }
-        with pytest.raises(TokenizerNotFound, match="is not ready: it working on x"):
+        with pytest.raises(TokenizerNotFound, match="is not ready: it is loading: working on x"):
             at.registry.find("a")
         at.loading.of("x").set_result(model())
         await at.registry.wait("a", 5)
