@@ -7,7 +7,7 @@ several threads.
 
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -79,15 +79,20 @@ class Engine:
         return _state(self.tokenizer.decoder)
 
 
-def engine_of(data: bytes, name: str) -> Engine:
+def engine_of(data: bytes, name: str, specials: Iterable[str] = ()) -> Engine:
     """The tokenizer in these bytes. The library holds the interpreter lock meanwhile, some 40 ms a MB. Raises
-    SourceUnusable."""
+    SourceUnusable. `specials`: tokens that the model's settings call special; those of its vocabulary that the file
+    does not list as added tokens become special here, as with transformers."""
     # Else the library encodes in threads of its own, which the priority of ours says nothing to.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from tokenizers import Tokenizer
+    from tokenizers import AddedToken, Tokenizer
 
     try:
-        return Engine(Tokenizer.from_buffer(data))
+        tokenizer = Tokenizer.from_buffer(data)
+        listed = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+        missing = [word for word in specials if word not in listed and tokenizer.token_to_id(word) is not None]
+        tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in missing])
+        return Engine(tokenizer)
     except Exception as error:  # noqa: BLE001 - the library raises bare Exception for whatever it cannot read
         wrong = complaint(data) or f"the tokenizers library cannot read it: {str(error)[:300]}"
         raise SourceUnusable(f"{name}: {wrong}") from None

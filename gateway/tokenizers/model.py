@@ -39,7 +39,7 @@ class Model:
 
 def built(files: ModelFiles) -> Model:
     """The tokenizer these files make. Blocking, up to a second for the largest. Raises SourceUnusable."""
-    engine = engine_of(files.tokenizer, tokenizer_name(files.origin))
+    engine = engine_of(files.tokenizer, tokenizer_name(files.origin), files.special_tokens.values())
     templates, wrong = None, None
     if files.templates:
         try:

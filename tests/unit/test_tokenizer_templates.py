@@ -74,6 +74,12 @@ def test_a_final_message_to_be_continued_ends_where_transformers_ends_it(name: s
             assert ours(templates, chat, {"continue_final_message": True}) == expected
 
 
+def test_released_models_templates_are_among_those_compared() -> None:
+    if not published():
+        pytest.skip("no released templates here: 'pip install --no-deps trl' brings some fifty to compare with")
+    assert {"llama3_1", "qwen3", "deepseekv3", "gptoss"} <= set(TEMPLATES)
+
+
 HOSTILE = {
     "class": "{{ ''.__class__.__mro__ }}",
     "subclasses": "{{ messages.__class__.__base__.__subclasses__() }}",
