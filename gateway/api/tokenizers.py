@@ -83,7 +83,7 @@ def _info(entry: Entry) -> TokenizerJson:
         "id": entry.id,
         "name": entry.name,
         "source": entry.source,
-        "vocab_size": entry.tokenizer.vocab_size,
+        "vocab_size": entry.tokenizer.model_vocab_size,
     }
 
 
@@ -116,7 +116,7 @@ async def status(request: web.Request) -> web.Response:
         "message": f"Tokenizer '{entry.name}' {entry.progress}" if entry.error is None else entry.error,
     }
     if entry.tokenizer is not None:
-        body["vocab_size"] = entry.tokenizer.vocab_size
+        body["vocab_size"] = entry.tokenizer.model_vocab_size
     return json_response(body)
 
 

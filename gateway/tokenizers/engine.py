@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 class Engine:
     """Encodes and decodes by one `tokenizer.json`."""
 
-    __slots__ = ("anatomy", "special_ids", "tokenizer", "vocab_size")
+    __slots__ = ("anatomy", "model_vocab_size", "special_ids", "tokenizer", "vocab_size")
 
     def __init__(self, tokenizer: "Tokenizer") -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self.tokenizer = tokenizer
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.model_vocab_size = tokenizer.get_vocab_size(with_added_tokens=False)
         added = tokenizer.get_added_tokens_decoder()
         self.special_ids = frozenset(number for number, token in added.items() if token.special)
         self.anatomy = Anatomy(

@@ -63,7 +63,13 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """With added tokens."""
         return self.loaded.model.engine.vocab_size
+
+    @property
+    def model_vocab_size(self) -> int:
+        """Without tokens added to the model's own: what SMG's API calls the size."""
+        return self.loaded.model.engine.model_vocab_size
 
     @property
     def context_length(self) -> int | None:
