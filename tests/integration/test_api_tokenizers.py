@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -278,9 +279,22 @@ async def test_cache_hits_are_in_the_metrics_under_smgs_name(source: str) -> Non
         for prompt in (chat, chat, chat + "<|im_start|>user\nMore<|im_end|>"):
             async with client.post("/v1/tokenize", json={"model": "", "prompt": prompt}) as answer:
                 assert (await answer.json())["tokens"] == list(ENGINE.encode(prompt))
-        found = scrape(gateway.metrics_address)["smg_tokenizer_cache_lookups_total"]
+        metrics = scrape(gateway.metrics_address)
+        assert set(metrics["smg_tokenizer_cache_enabled"].values()) == {1}
+        assert all(value > 0 for value in metrics["smg_tokenizer_cache_bytes"].values())
+        found = metrics["smg_tokenizer_cache_lookups_total"]
         counts = {(labels[0][1], labels[1][1]): value for labels, value in found.items()}
         assert counts["l0", "hit"] == 1
         assert counts["l0", "miss"] == 2
         assert counts["l1", "hit"] >= 4
         assert counts["l1", "miss"] >= 4
+
+
+async def test_a_gateway_without_tokenizers_does_not_load_their_libraries() -> None:
+    code = (
+        "import sys, gateway.gateway, gateway.settings; "
+        "print([m for m in ('tokenizers', 'jinja2', 'huggingface_hub', 'transformers', 'httpx') if m in sys.modules])"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert out.decode().strip() == "[]"
