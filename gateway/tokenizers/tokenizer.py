@@ -132,6 +132,12 @@ class Tokenizer:
         return self.loaded.model.templates is not None
 
     @property
+    def chat_templates(self) -> list[str]:
+        """The names of its templates; `default` is the unnamed one."""
+        templates = self.loaded.model.templates
+        return templates.names if templates is not None else []
+
+    @property
     def template_error(self) -> str | None:
         """Why its chat template is of no use, where it has one that is not."""
         return self.loaded.model.template_error

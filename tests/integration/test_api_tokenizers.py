@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from gateway.tokenizers.engine import engine_of
+from gateway.tokenizers.errors import SourceUnusable
 from gateway.tokenizers.places import place_of
 from tests.integration.control import Control, control
 from tests.integration.fleet import HeadlessGateway, until
@@ -112,6 +113,29 @@ async def test_a_load_that_fails_later_is_told_by_its_status(source: str) -> Non
         assert await api.call("GET", "/v1/tokenizers") == (200, {"tokenizers": []})
         status, _ = await api.call("POST", "/v1/tokenizers", json={"name": "a", "source": source})
         assert status == 202  # a name that failed is free
+
+
+async def test_all_there_is_to_know_of_each_tokenizer_is_told_also_of_those_that_failed(source: str) -> None:
+    async with with_qwen(source) as api:
+        api.tokenizers.ensure("qwen", [], ["qwen-8b"])
+        api.tokenizers.add("broken", place_of("/no/such"))
+        with pytest.raises(SourceUnusable):
+            await api.tokenizers.wait("broken", 10)
+        for _ in range(2):
+            await api.call("POST", "/v1/tokenize", json={"model": "qwen", "prompt": TEXT})
+        status, told = await api.call("GET", "/tokenizers")
+        assert status == 200
+        assert isinstance(told, dict)
+        loaded, failed = told["tokenizers"]
+        assert (loaded["name"], loaded["models"], loaded["status"]) == ("qwen", ["qwen", "qwen-8b"], "completed")
+        assert loaded["vocab_size"] == 4000
+        assert loaded["memory_bytes"] > 0
+        exact = loaded["exact_cache"]
+        assert (exact["enabled"], exact["hits"], exact["misses"], exact["hit_rate"]) == (True, 1, 1, 0.5)
+        assert loaded["prefix_cache"]["enabled"]
+        assert (failed["status"], failed["vocab_size"]) == ("failed", None)
+        assert failed["message"] == "could not be loaded: /no/such: no such file or directory"
+        assert failed["prefix_cache"] == {"enabled": False, "off_because": "it is not loaded"}
 
 
 BAD_SOURCES: list[tuple[dict[str, object], str]] = [
