@@ -291,7 +291,7 @@ class TokenizerRegistry:
         if (shared := self._shared(place)) is not None:
             return shared
         model = await self.loads.model(place)  # another name may have waited for the same one, and be here already
-        return self._shared(place) or Loaded(model, self._encoding, self._rendering, self.wanted.caches)
+        return self._shared(place) or Loaded(model, self._encoding, self.wanted.caches, self._rendering)
 
     def _shared(self, place: Place) -> Loaded | None:
         """What a listed tokenizer has of this place already."""

@@ -32,11 +32,11 @@ class Loaded:
 
     __slots__ = ("encoding", "model", "pool", "rendering")
 
-    def __init__(self, model: Model, pool: Executor, rendering: Executor, caches: CacheSettings) -> None:
-        """`pool` encodes and decodes, `rendering` renders."""
+    def __init__(self, model: Model, pool: Executor, caches: CacheSettings, rendering: Executor | None = None) -> None:
+        """`pool` encodes and decodes, `rendering` renders; None: the same."""
         self.model = model
         self.pool = pool
-        self.rendering = rendering
+        self.rendering = rendering or pool
         self.encoding = Encoding(model.engine, pool, caches, model.prefix_off, model.cutter)
 
     @property

@@ -56,7 +56,7 @@ def both(folder: Path, pool: Executor) -> tuple[Tokenizer, Any]:
         from transformers import PreTrainedTokenizerFast
 
         theirs = PreTrainedTokenizerFast.from_pretrained(str(folder))
-    return Tokenizer("id", folder.name, Loaded(built(read_path(folder)), pool, pool, CacheSettings())), theirs
+    return Tokenizer("id", folder.name, Loaded(built(read_path(folder)), pool, CacheSettings())), theirs
 
 
 async def prompt_ids(tokenizer: Tokenizer, chat: list[dict[str, Any]], options: dict[str, Any]) -> list[int] | None:
