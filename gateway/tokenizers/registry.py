@@ -188,14 +188,19 @@ class TokenizerRegistry:
     def ensure(self, name: str, places: Sequence[Place], aliases: Iterable[str] = ()) -> Entry | None:
         """A worker or the settings want this tokenizer: it is there after this, or on its way; a failed one is tried
         again, in these places. `aliases`: further models it is for. None where loading by itself is switched off
-        and nobody has added it."""
+        and nobody has added it, and where there is no room. Raises nothing."""
         entry = self.entry(name)
         if entry is None or self._worth_another_try(entry, tuple(places)):
-            if not self.wanted.autoload:
+            if not self.wanted.autoload or not places:
                 return entry
             if entry is not None:
                 self._forget(entry)
+            if len(self._entries) >= self.wanted.most:
+                self._note("tokenizer_failed", f"{name}: there are {self.wanted.most} tokenizers already")
+                return None
             entry = self._begin(name, tuple(places), automatic=True)
+        elif entry.automatic and entry.tokenizer is None and places:
+            entry.places = tuple(places)  # a worker that came back is reached in another way than before
         for alias in aliases:
             if alias not in self._by_name:
                 self._by_name[alias] = entry
