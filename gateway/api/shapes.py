@@ -476,3 +476,39 @@ class TokenizedJson(TypedDict):
 
 class DetokenizedJson(TypedDict):
     text: str | list[str]
+
+
+class TokenizerCacheJson(TypedDict):
+    """One cache of a tokenizer, or why there is none."""
+
+    enabled: bool
+    off_because: NotRequired[str]
+    hits: NotRequired[int]
+    misses: NotRequired[int]
+    hit_rate: NotRequired[float | None]
+    entries: NotRequired[int]
+    bytes: NotRequired[int]
+    max_bytes: NotRequired[int]
+
+
+class TokenizerDetailJson(TypedDict):
+    """All there is to know of a tokenizer; null where it is not loaded."""
+
+    id: str
+    name: str
+    source: str
+    status: Literal["pending", "processing", "completed", "failed"]
+    message: str
+    since: Rfc3339
+    models: list[str]
+    vocab_size: int | None
+    context_length: int | None
+    chat_templates: list[str]
+    chat_template_error: str | None
+    memory_bytes: int | None
+    exact_cache: TokenizerCacheJson
+    prefix_cache: TokenizerCacheJson
+
+
+class TokenizerDetailsJson(TypedDict):
+    tokenizers: list[TokenizerDetailJson]

@@ -12,14 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.app import PARTS, Handler, Route, json_response
 from gateway.api.bodies import decoded, judged
+from gateway.api.schemas import timestamp
 from gateway.api.shapes import (
     TokenizerAddedJson,
+    TokenizerCacheJson,
+    TokenizerDetailJson,
+    TokenizerDetailsJson,
     TokenizerErrorJson,
     TokenizerJson,
     TokenizerRemovedJson,
     TokenizersJson,
 )
 from gateway.errors import GatewayError
+from gateway.tokenizers.cache import CacheCounts
 from gateway.tokenizers.entry import Entry, Progress
 from gateway.tokenizers.errors import SourceUnusable, TokenizerExists, TokenizerNotFound, TooManyTokenizers
 from gateway.tokenizers.loading import look
@@ -83,7 +88,7 @@ def _info(entry: Entry) -> TokenizerJson:
         "id": entry.id,
         "name": entry.name,
         "source": entry.source,
-        "vocab_size": entry.tokenizer.vocab_size,
+        "vocab_size": entry.tokenizer.model_vocab_size,
     }
 
 
@@ -116,7 +121,54 @@ async def status(request: web.Request) -> web.Response:
         "message": f"Tokenizer '{entry.name}' {entry.progress}" if entry.error is None else entry.error,
     }
     if entry.tokenizer is not None:
-        body["vocab_size"] = entry.tokenizer.vocab_size
+        body["vocab_size"] = entry.tokenizer.model_vocab_size
+    return json_response(body)
+
+
+def _cache(counts: CacheCounts | None, off: str) -> TokenizerCacheJson:
+    if counts is None:
+        return {"enabled": False, "off_because": off}
+    return {
+        "enabled": True,
+        "hits": counts.hits,
+        "misses": counts.misses,
+        "hit_rate": counts.hit_rate,
+        "entries": counts.entries,
+        "bytes": counts.bytes,
+        "max_bytes": counts.max_bytes,
+    }
+
+
+def detail(entry: Entry) -> TokenizerDetailJson:
+    """A tokenizer with its state, models, templates and caches."""
+    tokenizer = entry.tokenizer
+    exact, prefix = tokenizer.cache_counts() if tokenizer is not None else (None, None)
+    since = timestamp(entry.since)
+    assert since is not None
+    off = "it is not loaded" if tokenizer is None else "it is switched off"
+    why = tokenizer.prefix_off[0] if tokenizer is not None and tokenizer.prefix_off else off
+    return {
+        "id": entry.id,
+        "name": entry.name,
+        "source": entry.source,
+        "status": entry.state.value,
+        "message": entry.progress,
+        "since": since,
+        "models": [entry.name, *sorted(entry.aliases)],
+        "vocab_size": tokenizer.model_vocab_size if tokenizer is not None else None,
+        "context_length": tokenizer.context_length if tokenizer is not None else None,
+        "chat_templates": tokenizer.chat_templates if tokenizer is not None else [],
+        "chat_template_error": tokenizer.template_error if tokenizer is not None else None,
+        "memory_bytes": tokenizer.loaded.memory_bytes if tokenizer is not None else None,
+        "exact_cache": _cache(exact, off),
+        "prefix_cache": _cache(prefix, why),
+    }
+
+
+async def details(request: web.Request) -> web.Response:
+    """Also those that are under way or failed, and what the caches do."""
+    entries = request.app[PARTS].tokenizers.entries.values()
+    body: TokenizerDetailsJson = {"tokenizers": [detail(entry) for entry in entries]}
     return json_response(body)
 
 
@@ -141,6 +193,13 @@ ROUTES = [
         statuses=(202, 400, 409, 503),
         answer=TokenizerAddedJson,
         refusal=TokenizerAddedJson | TokenizerErrorJson,
+    ),
+    Route(
+        "GET",
+        "/tokenizers",
+        details,
+        "All tokenizers: how far, for which models, and their caches",
+        answer=TokenizerDetailsJson,
     ),
     Route("GET", "/v1/tokenizers", listed, "The loaded tokenizers", answer=TokenizersJson),
     Route(

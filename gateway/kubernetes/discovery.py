@@ -17,10 +17,11 @@ from gateway.kubernetes.backoff import Backoff
 from gateway.kubernetes.keeper import Keeper
 from gateway.kubernetes.objects import Pod
 from gateway.kubernetes.pods import POD_UID, PodRules, PodView, view_of
-from gateway.kubernetes.reflector import TROUBLE, Reflector, Unread
+from gateway.kubernetes.reflector import Reflector
 from gateway.kubernetes.secrets import ApiKeys
 from gateway.kubernetes.sharing import Sharing, SharingStatus
 from gateway.kubernetes.status import ReflectorStatus
+from gateway.kubernetes.trouble import TROUBLE, Unread
 from gateway.operations import Operations
 from gateway.tasks import Scope, supervise
 from gateway.workers import facts
@@ -38,7 +39,7 @@ AT_ONCE = 50
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryStatus:
-    """A moment's picture. Pods by `namespace/name`, with the reason."""
+    """A moment's picture; what is said of pods is of the last pass. Pods by `namespace/name`, with the reason."""
 
     watch: ReflectorStatus
     matched: int
@@ -59,6 +60,17 @@ class DiscoveryStatus:
     """Wall-clock seconds."""
     sharing: SharingStatus | None = None
     """None: operations on workers are not shared."""
+
+
+@dataclass(slots=True)
+class _Summary:
+    """The pods as the last pass left them."""
+
+    matched: int = 0
+    ready: int = 0
+    registered: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 class PodDiscovery:
@@ -90,9 +102,7 @@ class PodDiscovery:
         self._views: dict[str, PodView] = {}
         self._unseen: dict[str, Pod | None] = {}
         """Pods that changed since they were judged; None: gone."""
-        self._judged: list[PodView] = []
-        """The same pods with their api keys, as the last pass saw them."""
-        self._refused: dict[str, str] = {}
+        self._summary = _Summary()
         self._passes = 0
         self._pass_seconds = 0.0
         self._last_pass_at: float | None = None
@@ -153,11 +163,11 @@ class PodDiscovery:
 
     async def _pass(self) -> None:
         await self._judge()
-        self._judged = self._keys.given(self._views.values())
-        kept = await self._keeper.keep(self._judged)
+        views = self._keys.given(self._views.values())
+        kept = await self._keeper.keep(views)
         if self._sharing is not None:
             await self._sharing.compare(self._views)
-        self._refused = kept.refused
+        await self._summarize(views, kept.refused)
         self._passes += 1
         self._last_pass_at = self._wall()
 
@@ -175,19 +185,31 @@ class PodDiscovery:
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
 
+    async def _summarize(self, views: list[PodView], refused: Mapping[str, str]) -> None:
+        """What the status tells of the pods, once a pass: it is asked for more often than it changes."""
+        found = _Summary(matched=len(views), registered=self._keeper.owned())
+        for number, view in enumerate(views, 1):
+            if why := view.skipped or view.not_ready:
+                found.skipped[view.name] = why
+            else:
+                found.ready += 1
+            if view.notes:
+                found.notes[view.name] = "; ".join(view.notes)
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        found.skipped |= refused
+        self._summary = found
+
     @property
     def status(self) -> DiscoveryStatus:
-        views = self._judged
-        skipped = {
-            view.name: view.skipped or view.not_ready for view in views if view.skipped or view.not_ready
-        } | self._refused
+        summary = self._summary
         return DiscoveryStatus(
             watch=self._reflector.status,
-            matched=len(views),
-            ready=sum(not (view.skipped or view.not_ready) for view in views),
-            registered=self._keeper.owned(),
-            skipped=skipped,
-            notes={view.name: "; ".join(view.notes) for view in views if view.notes},
+            matched=summary.matched,
+            ready=summary.ready,
+            registered=summary.registered,
+            skipped=summary.skipped,
+            notes=summary.notes,
             carried_out=self._keeper.carried_out,
             passes=self._passes,
             pass_seconds=self._pass_seconds,

@@ -12,7 +12,7 @@ when it is blind, and why. What pods mean is for others to say; they read `store
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -20,23 +20,21 @@ from typing import Self
 import msgspec
 from aiohttp import StreamReader
 
-from gateway.kubernetes.access import Access, NoAccess
-from gateway.kubernetes.api import UNREACHABLE, ApiError, Lines, PodsApi, refusal
+from gateway.kubernetes.access import Access
+from gateway.kubernetes.api import ApiError, Lines, PodsApi, refusal
 from gateway.kubernetes.backoff import Backoff
-from gateway.kubernetes.objects import Pod, decode_pod
+from gateway.kubernetes.lister import SLICE, Lister, version_of
+from gateway.kubernetes.objects import Pod
+from gateway.kubernetes.sight import Sight
 from gateway.kubernetes.status import Counts, ReflectorStatus, permission_words
 from gateway.kubernetes.store import Drift, Seen, Store
+from gateway.kubernetes.trouble import TROUBLE, Silent, Unread, Unsteady, words
 from gateway.tasks import Scope, first_of, supervise
 
 logger = logging.getLogger(__name__)
 
-PAGE = 250
-SLICE = 20
-"""Pods decoded before the loop's other work gets its turn: about a millisecond."""
-MERGE_SLICE = 200
 STEADY_S = 5.0
 """A watch that lived this long was a good one: the next failure begins with a short pause again."""
-TROUBLE = (ApiError, NoAccess, msgspec.DecodeError, UnicodeDecodeError, *UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +54,6 @@ class Pace:
 
 
 AUDIT_SHARE = 50
-
-
-class Unsteady(Exception):
-    """A watch that ended at once, or spoke no JSON. The message is for the status."""
-
-
-class Unread(Exception):
-    """A Secret could not be read. The message is for operators."""
-
-
-class Silent(Unsteady):
-    """A watch that said nothing for too long."""
 
 
 class Reflector:
@@ -93,6 +79,7 @@ class Reflector:
         self.synced = asyncio.Event()
         self.counts = Counts()
         self._api = PodsApi(access, namespace, selector)
+        self._lister = Lister(self._api, self.store, self.counts)
         self._mono = mono
         self._wall = wall
         self._rng = rng
@@ -102,17 +89,7 @@ class Reflector:
         self._wanted = ""
         """Why a list is wanted; empty if none is."""
         self._poked = asyncio.Event()
-        self._watching_since: float | None = None
-        self._heard_at: float | None = None
-        self._blind_since: float | None = mono()
-        self._blind_why = "the first list has not been read yet"
-        self._next_try: float | None = None
-        self._relisted_at: float | None = None
-        self._relist_why = ""
-        self._relist_s = 0.0
-        self._drift = ""
-        self._missing: dict[str, str] = {}
-        """What is forbidden, by verb, in words."""
+        self._sight = Sight(mono, self.changed.set)
         self.store.listen(self._on_change)
 
     async def __aenter__(self) -> Self:
@@ -141,9 +118,9 @@ class Reflector:
             pod = await self._api.patch_annotations(namespace, name, uid, annotations)
         except ApiError as error:
             if error.code == 403:
-                self._forbidden("patch", permission_words("patch", namespace, error.message, "patch"))
+                self._sight.forbidden("patch", permission_words("patch", namespace, error.message, "patch"))
             raise
-        self._allowed("patch")
+        self._sight.allowed("patch")
         return pod
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
@@ -151,37 +128,15 @@ class Reflector:
         try:
             return await self._api.secret(namespace, name)
         except ApiError as error:
-            words = "the Role needs get on secrets" if error.code == 403 else error.message or error.reason
-            raise Unread(f"{error.code}: {words}") from None
+            why = "the Role needs get on secrets" if error.code == 403 else error.message or error.reason
+            raise Unread(f"{error.code}: {why}") from None
         except TROUBLE as error:
-            raise Unread(_words(error)) from None
+            raise Unread(words(error)) from None
 
     @property
     def status(self) -> ReflectorStatus:
-        now, wall = self._mono(), self._wall()
-
-        def at(moment: float | None) -> float | None:
-            return None if moment is None else wall - (now - moment)
-
-        since = self._watching_since
-        return ReflectorStatus(
-            namespace=self._api.namespace,
-            selector=self._api.selector,
-            source=self._api.access.description,
-            synced=self.synced.is_set(),
-            pods=len(self.store),
-            watching=since is not None,
-            watch_age_s=None if since is None else now - since,
-            heard_at=at(self._heard_at),
-            blind_since=at(self._blind_since),
-            blind_why=self._blind_why,
-            next_try_s=None if self._next_try is None else max(0.0, self._next_try - now),
-            last_relist_at=at(self._relisted_at),
-            last_relist_why=self._relist_why,
-            last_relist_s=self._relist_s,
-            last_drift=self._drift,
-            missing_permission="; ".join(self._missing.values()) or None,
-            counts=replace(self.counts),
+        return self._sight.status(
+            self._api, self.counts, synced=self.synced.is_set(), pods=len(self.store), wall=self._wall()
         )
 
     # --- the loop ---
@@ -196,12 +151,12 @@ class Reflector:
             except (*TROUBLE, Unsteady) as error:
                 await self._recover(error)
             finally:
-                self._watching_since = None
+                self._sight.watching_since = None
 
     async def _recover(self, error: Exception) -> None:
         """Wait as long as the trouble asks for, and decide whether the watch can go on from where it was."""
         self.counts.failures += 1
-        since, why = self._mono(), _words(error)
+        since, why = self._mono(), words(error)
         if isinstance(error, ApiError) and error.expired:
             self._wanted = f"the watch could not go on: {error.message}"
             if self._backoff.failures == 0:
@@ -209,16 +164,16 @@ class Reflector:
                 return  # the ordinary case: nothing is wrong with the server
         elif isinstance(error, ApiError) and error.code == 403:
             why = permission_words(error.verb, self._api.namespace, error.message)
-            self._forbidden(error.verb, why)
+            self._sight.forbidden(error.verb, why)
             self._wanted = self._wanted or f"{error.verb} is forbidden"  # where only watching is, lists must do
         elif isinstance(error, Silent):
             self._wanted = self._wanted or why
-            since = self._heard_at or since
-        self._go_blind(since, why)
+            since = self._sight.heard_at or since
+        self._sight.blind(since, why)
         pause = max(self._backoff.failed(), self._asked_to_wait(error))
-        self._next_try = self._mono() + pause
+        self._sight.next_try = self._mono() + pause
         await self._pause(pause)
-        self._next_try = None
+        self._sight.next_try = None
 
     def _asked_to_wait(self, error: Exception) -> float:
         asked = error.retry_after_s if isinstance(error, ApiError) else None
@@ -242,15 +197,16 @@ class Reflector:
         lines, spoke = Lines(), False
         try:
             async with self._api.watch(self.store.newest, timeout_s, pace.silence_s) as content:
-                self._see()
+                self.counts.watches += 1
+                self._sight.watching()
                 while chunk := await self._next(content):
-                    self._heard_at = self._mono()
+                    self._sight.heard_at = self._mono()
                     spoke = True
                     await self._take(lines.feed(chunk))
         except ValueError as error:
             raise Unsteady(f"the watch spoke no sense: {error}") from None
         finally:
-            if self._watching_since is not None and self._mono() - began > min(STEADY_S, timeout_s / 2):
+            if self._sight.watching_since is not None and self._mono() - began > min(STEADY_S, timeout_s / 2):
                 self._backoff.reset()
         if not spoke and self._mono() - began < min(1.0, timeout_s / 2):
             raise Unsteady("the API server ended the watch at once")
@@ -275,10 +231,9 @@ class Reflector:
         self._backoff.reset()
         if event.type == "BOOKMARK":
             self.counts.bookmarks += 1
-            version = _version_decoder.decode(event.object).metadata.resource_version
-            self.store.heard(int(version) if version.isdecimal() else 0)
+            self.store.heard(version_of(event.object))
             return
-        if (pod := self._decoded(event.object)) is None:
+        if (pod := self._lister.decoded(event.object)) is None:
             return
         if event.type == "DELETED":
             self.counts.deleted += 1
@@ -294,22 +249,13 @@ class Reflector:
             self.counts.gaps += 1
             self.relist(f"a gap: {event.type} of {pod.full_name}, which was not known")
 
-    def _decoded(self, raw: msgspec.Raw) -> Pod | None:
-        """The pod, or None, noted, if it is not as documented: one odd pod must not blind us to the others."""
-        try:
-            return decode_pod(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self.counts.unreadable += 1
-            logger.warning("pod_unreadable", extra={"fields": {"why": str(error)}})
-            return None
-
     # --- listing ---
 
     async def _audit(self) -> None:
         """Lists beside the watch: when asked for, and from time to time. Returns if the watch must begin anew."""
         retry = Backoff(self._rng, self._pace.first_backoff_s, self._pace.most_backoff_s)
         while True:
-            pause = max(self._pace.audit_s, AUDIT_SHARE * self._relist_s) * (0.8 + 0.4 * self._rng.random())
+            pause = max(self._pace.audit_s, AUDIT_SHARE * self._sight.relist_s) * (0.8 + 0.4 * self._rng.random())
             if not self._wanted:
                 await self._pause(pause)
             asked = bool(self._wanted)
@@ -319,8 +265,8 @@ class Reflector:
             except TROUBLE as error:
                 self.counts.failures += 1
                 if isinstance(error, ApiError) and error.code == 403:
-                    self._forbidden("list", permission_words("list", self._api.namespace, error.message))
-                logger.warning("pods_relist_failed", extra={"fields": {"why": _words(error)}})
+                    self._sight.forbidden("list", permission_words("list", self._api.namespace, error.message))
+                logger.warning("pods_relist_failed", extra={"fields": {"why": words(error)}})
                 await asyncio.sleep(retry.failed())
             else:
                 retry.reset()
@@ -333,7 +279,7 @@ class Reflector:
         self._wanted = ""
         began, newest = self._mono(), self.store.newest
         try:
-            version, pods = await self._collect()
+            version, pods = await self._lister.read()
             if version < newest:
                 if beside_watch:
                     self._wanted = f"versions went back from {newest} to {version}: restored, or another cluster"
@@ -341,9 +287,9 @@ class Reflector:
                 self.store.replace(pods, version)
                 drift = Drift()
             else:
-                if not at_once and self._differs(version, pods):
+                if not at_once and self._lister.differs(version, pods):
                     await asyncio.sleep(self._pace.settle_s)
-                drift = await self._merge(version, pods)
+                drift = await self._lister.merge(version, pods)
         except BaseException:
             if why != "routine":
                 self._wanted = self._wanted or why  # still to be done
@@ -352,113 +298,21 @@ class Reflector:
         if not beside_watch or at_once or not drift:
             return False
         self.counts.drifted += drift.missing + drift.stale + drift.ghosts
-        self._drift = str(drift)
+        self._sight.drift = str(drift)
         logger.warning("discovery_drifted", extra={"fields": {"found": str(drift)}})
         return True
 
-    async def _collect(self) -> tuple[int, dict[str, Pod]]:
-        """The pods of one version of the cluster. A list whose pages grow too old on the way is read again, all
-        at once the second time."""
-        for limit in (PAGE, PAGE, 0):
-            try:
-                return await self._pages(limit)
-            except ApiError as error:
-                if not (error.expired and limit):
-                    raise
-        raise AssertionError("unreachable: a list without pages returned or raised")
-
-    async def _pages(self, limit: int) -> tuple[int, dict[str, Pod]]:
-        pods: dict[str, Pod] = {}
-        continue_ = ""
-        while True:
-            page = await self._api.page(limit, continue_)
-            for number, raw in enumerate(page.items or (), 1):
-                if (pod := self._known(raw) or self._decoded(raw)) is not None:
-                    pods[pod.uid] = pod
-                if number % SLICE == 0:
-                    await asyncio.sleep(0)
-            continue_ = page.metadata.continue_
-            if not continue_:
-                return int(page.metadata.resource_version), pods
-
-    def _known(self, raw: msgspec.Raw) -> Pod | None:
-        """The record that is there already, if the listed pod is still that version: most are."""
-        try:
-            meta = _version_decoder.decode(raw).metadata
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        pod = self.store.get(meta.uid)
-        return pod if pod is not None and pod.metadata.resource_version == meta.resource_version else None
-
-    def _differs(self, version: int, pods: Mapping[str, Pod]) -> bool:
-        if len(pods) != len(self.store):
-            return True
-        return any(self.store.get(uid) is not pod for uid, pod in pods.items())
-
-    async def _merge(self, version: int, pods: Mapping[str, Pod]) -> Drift:
-        missing = stale = ghosts = 0
-        for number, (uid, pod) in enumerate(pods.items(), 1):
-            known = uid in self.store
-            if self.store.listed(pod):
-                stale += known
-                missing += not known
-            if number % MERGE_SLICE == 0:
-                await asyncio.sleep(0)
-        for uid in [uid for uid in self.store if uid not in pods]:
-            ghosts += self.store.unlisted(uid, version)
-        self.store.list_done(version)
-        return Drift(missing, stale, ghosts)
-
     def _listed(self, why: str, took_s: float) -> None:
         self.counts.lists += 1
-        self._relisted_at, self._relist_why, self._relist_s = self._mono(), why, took_s
-        self._allowed("list")
+        self._sight.listed(why, took_s)
         if not self.synced.is_set():
             self.synced.set()
         if why != "routine":
             logger.info("pods_listed", extra={"fields": {"why": why, "pods": len(self.store), "took_s": took_s}})
         self.changed.set()
 
-    # --- what the status says ---
-
     def _on_change(self, uid: str, old: Pod | None, new: Pod | None) -> None:
         self.changed.set()
-
-    def _see(self) -> None:
-        now = self._mono()
-        self.counts.watches += 1
-        self._watching_since = self._heard_at = now
-        self._allowed("watch")
-        if self._blind_since is not None:
-            logger.info("discovery_sees", extra={"fields": {"blind_s": now - self._blind_since}})
-            self._blind_since, self._blind_why = None, ""
-            self.changed.set()
-
-    def _go_blind(self, since: float, why: str) -> None:
-        if self._blind_since is None:
-            self._blind_since = since
-        if why != self._blind_why:
-            logger.warning("discovery_blind", extra={"fields": {"why": why}})
-            self._blind_why = why
-            self.changed.set()
-
-    def _forbidden(self, verb: str, words: str) -> None:
-        if self._missing.get(verb) != words:
-            self._missing[verb] = words
-            self.changed.set()
-
-    def _allowed(self, verb: str) -> None:
-        if self._missing.pop(verb, None) is not None:
-            self.changed.set()
-
-
-class _VersionMetadata(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    resource_version: str = ""
-    uid: str = ""
-
-
-class _Versioned(msgspec.Struct, frozen=True, gc=False):
-    metadata: _VersionMetadata
 
 
 class _Event(msgspec.Struct, frozen=True, gc=False):
@@ -467,17 +321,3 @@ class _Event(msgspec.Struct, frozen=True, gc=False):
 
 
 _event_decoder = msgspec.json.Decoder(_Event)
-_version_decoder = msgspec.json.Decoder(_Versioned)
-
-
-def _words(error: Exception) -> str:
-    """The trouble in a sentence for the status and the log."""
-    if isinstance(error, ApiError):
-        return f"the API server refused to {error.verb} pods: {error.code} {error.reason} {error.message}".rstrip()
-    if isinstance(error, NoAccess | Unsteady):
-        return str(error)
-    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError):
-        return f"the API server's answer is not what Kubernetes documents: {error}"
-    if isinstance(error, TimeoutError):
-        return str(error) or "the API server did not answer in time"
-    return f"the API server cannot be reached: {error or type(error).__name__}"

@@ -35,6 +35,9 @@ def _caches(registry: TokenizerRegistry) -> Iterator[Metric]:
     lookups = CounterMetricFamily("smg_tokenizer_cache_lookups", "Look-ups", labels=[*labels, "result"])
     evicted = CounterMetricFamily("smg_tokenizer_cache_evictions", "Entries let go of for room", labels=labels)
     entries = GaugeMetricFamily("smg_tokenizer_cache_entries", "Entries held", labels=labels)
+    on = GaugeMetricFamily(
+        "smg_tokenizer_cache_enabled", "0 where it is switched off, or could change the ids", labels=labels
+    )
     held = GaugeMetricFamily("smg_tokenizer_cache_bytes", "Memory of the entries held", labels=labels)
     seen: set[int] = set()
     for entry in registry.entries.values():
@@ -44,10 +47,11 @@ def _caches(registry: TokenizerRegistry) -> Iterator[Metric]:
         seen.add(id(tokenizer.loaded))
         memory.add_metric([entry.name], tokenizer.loaded.memory_bytes)
         for layer, counts in zip(LAYERS, tokenizer.cache_counts(), strict=True):
+            on.add_metric([entry.name, layer], float(counts is not None))
             if counts is not None:
                 lookups.add_metric([entry.name, layer, "hit"], counts.hits)
                 lookups.add_metric([entry.name, layer, "miss"], counts.misses)
                 evicted.add_metric([entry.name, layer], counts.evicted)
                 entries.add_metric([entry.name, layer], counts.entries)
                 held.add_metric([entry.name, layer], counts.bytes)
-    yield from (memory, lookups, evicted, entries, held)
+    yield from (memory, on, lookups, evicted, entries, held)

@@ -12,6 +12,12 @@ from dataclasses import dataclass
 LIST_ITEM = 8
 """What an item of a list counts in characters."""
 NODES_A_STEP = 16
+MOST_GIVEN = 8_000_000
+"""Characters in messages and tools: twice what any context holds."""
+MOST_TEXT = 32_000_000
+MOST_MADE = 128_000_000
+LONG = 4096
+"""Making a text of so many characters is worth a look at the clock."""
 
 
 class Exceeded(Exception):
@@ -46,8 +52,8 @@ class Budget:
     def __init__(self, bounds: Bounds, given: int, clock: Callable[[], float]) -> None:
         """`given`: characters in the client's messages and tools."""
         self.bounds = bounds
-        self.most_text = bounds.text + 8 * given
-        self._made = bounds.made + 32 * given
+        self.most_text = min(bounds.text + 8 * given, MOST_TEXT)
+        self._made = min(bounds.made + 32 * given, MOST_MADE)
         self._nodes = bounds.nodes + given // 4
         self._steps = bounds.steps
         self._clock = clock
@@ -60,6 +66,9 @@ class Budget:
         self._steps -= steps
         if self._steps < 0:
             raise Exceeded(f"it took more than {self.bounds.steps} steps")
+        self._look_at_the_clock()
+
+    def _look_at_the_clock(self) -> None:
         if self._clock() > self._deadline:
             raise Exceeded(f"it took longer than {self.bounds.seconds:g} seconds")
 
@@ -70,6 +79,13 @@ class Budget:
         self._made -= characters
         if self._made < 0:
             raise Exceeded("it made too much text in all")
+        if characters > LONG:
+            self._look_at_the_clock()
+
+    def few(self, characters: int) -> None:
+        """A text of so many characters is about to be taken apart. Raises Exceeded."""
+        if characters > self._nodes:
+            raise Exceeded(f"it takes apart a text of {characters} characters, at most {self._nodes} are allowed")
 
     def small(self, *numbers: object) -> None:
         """Numbers that say how much to make. Raises Exceeded."""
@@ -101,6 +117,8 @@ class Budget:
         """The same items, a step for each."""
         for item in items:
             self.spend()
+            if isinstance(item, dict | list | tuple):
+                self._weight(item)
             yield item
 
     def _weight(self, value: object) -> tuple[int, int]:
@@ -139,6 +157,8 @@ class Budget:
     def _remember(self, value: object, nodes: int, characters: int) -> None:
         if nodes > self._nodes:
             raise Exceeded(f"it made a value of more than {self._nodes} parts")
+        if characters > 2 * self.most_text:
+            raise Exceeded(f"it made a value with more than {2 * self.most_text} characters in it")
         self.make(LIST_ITEM)
         self._known[id(value)] = (value, nodes, characters)
 
@@ -148,10 +168,10 @@ def _plain(item: object) -> bool:
     return item is None or isinstance(item, float | range) or type(item).__name__.endswith("Undefined")
 
 
-def given_size(value: object) -> int:
-    """Characters in plain JSON data that a client sent."""
+def given_size(value: object, most: int = MOST_GIVEN) -> int:
+    """Characters in plain JSON data that a client sent; counting ends once there are more than `most`."""
     total, rest = 0, [value]
-    while rest:
+    while rest and total <= most:
         item = rest.pop()
         total += LIST_ITEM
         if isinstance(item, str):

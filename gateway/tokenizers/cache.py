@@ -10,6 +10,8 @@ from array import array
 from collections import OrderedDict
 from dataclasses import dataclass
 
+Key = str | tuple[str]
+"""A text, or a text as it is with special tokens added."""
 ENTRY_BYTES = 300
 """What an entry costs beside its text and ids: two objects' heads, a link and a place in the dictionary."""
 
@@ -40,13 +42,13 @@ class IdCache:
     def __init__(self, max_bytes: int, max_entries: int = 0) -> None:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
-        self._entries: OrderedDict[str, array[int]] = OrderedDict()
+        self._entries: OrderedDict[Key, array[int]] = OrderedDict()
         self._bytes = 0
         self._hits = 0
         self._misses = 0
         self._evicted = 0
 
-    def get(self, text: str) -> "array[int] | None":
+    def get(self, text: Key) -> "array[int] | None":
         """The ids, not to be changed."""
         ids = self._entries.get(text)
         if ids is None:
@@ -56,7 +58,7 @@ class IdCache:
         self._entries.move_to_end(text)
         return ids
 
-    def put(self, text: str, ids: "array[int]") -> None:
+    def put(self, text: Key, ids: "array[int]") -> None:
         """Keep these, letting go of the least recently used; what alone is larger than the cache is not kept."""
         cost = entry_bytes(text, ids)
         if cost > self._max_bytes:
@@ -78,6 +80,7 @@ class IdCache:
         return CacheCounts(self._hits, self._misses, self._evicted, len(self._entries), self._bytes, self._max_bytes)
 
 
-def entry_bytes(text: str, ids: "array[int]") -> int:
+def entry_bytes(key: Key, ids: "array[int]") -> int:
     """What keeping this entry costs in memory, in bytes."""
+    text = key if isinstance(key, str) else key[0]
     return text.__sizeof__() + len(ids) * ids.itemsize + ENTRY_BYTES

@@ -91,7 +91,9 @@ class StreamDetokenizer(Detokenizer):
         self._held.append(number)
         try:
             text = self._stream.step(self._engine.tokenizer, number)
-        except Exception:  # noqa: BLE001 - the library raises bare Exception when earlier text has changed
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - bare Exception, when earlier text has changed, or a panic
             return self._given_up()
         if text is None:
             return self._given_up() if len(self._held) > HELD_AT_MOST else ""

@@ -69,8 +69,15 @@ class Encoding:
         return ids
 
     async def encode_with_special(self, text: str) -> "array[int]":
-        """The ids with what the tokenizer adds of itself, such as a beginning-of-text token. Never from a cache."""
-        return (await self._fresh([text], add_special=True))[0]
+        """The ids with what the tokenizer adds of itself, such as a beginning-of-text token; not to be changed.
+        Known ones come from the exact cache alone. Raises NotText."""
+        if self._exact is None:
+            return (await self._fresh([text], add_special=True))[0]
+        if (known := self._exact.get((text,))) is not None:
+            return known
+        ids = (await self._fresh([text], add_special=True))[0]
+        self._exact.put((text,), ids)
+        return ids
 
     async def _joined(self, cache: IdCache, pieces: list[str]) -> "array[int]":
         found = [cache.get(piece) for piece in pieces]

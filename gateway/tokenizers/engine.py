@@ -7,12 +7,13 @@ several threads.
 
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.tokenizers.errors import NotText, SourceUnusable
+from gateway.tokenizers.errors import NotText, SourceUnusable, TokenizerBroken
 from gateway.tokenizers.pieces import Anatomy, Special
 from gateway.tokenizers.sources import complaint
 
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 class Engine:
     """Encodes and decodes by one `tokenizer.json`."""
 
-    __slots__ = ("anatomy", "special_ids", "tokenizer", "vocab_size")
+    __slots__ = ("anatomy", "model_vocab_size", "special_ids", "tokenizer", "vocab_size")
 
     def __init__(self, tokenizer: "Tokenizer") -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self.tokenizer = tokenizer
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.model_vocab_size = tokenizer.get_vocab_size(with_added_tokens=False)
         added = tokenizer.get_added_tokens_decoder()
         self.special_ids = frozenset(number for number, token in added.items() if token.special)
         self.anatomy = Anatomy(
@@ -46,29 +48,24 @@ class Engine:
 
     def encode(self, text: str, *, add_special: bool = False) -> "array[int]":
         """The text's ids. Holds the interpreter lock: some 0.3 ms a KB. Raises NotText."""
-        try:
+        with _failures(text):
             return array("I", self.tokenizer.encode(text, add_special_tokens=add_special).ids)
-        except (UnicodeEncodeError, TypeError):
-            check_text(text)
-            raise
 
     def encode_many(self, texts: Sequence[str], *, add_special: bool = False) -> "list[array[int]]":
         """The ids of each. For threads: the interpreter lock is free meanwhile. Raises NotText."""
-        try:
+        with _failures(*texts):
             done = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special)
-        except (UnicodeEncodeError, TypeError):
-            for text in texts:
-                check_text(text)
-            raise
         return [array("I", encoding.ids) for encoding in done]
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The ids' text; unknown ids are left out, as the library does it. Holds the interpreter lock."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=skip_special)
+        with _failures():
+            return self.tokenizer.decode(list(ids), skip_special_tokens=skip_special)
 
     def decode_long(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """As `decode`. For threads: the interpreter lock is free meanwhile."""
-        return self.tokenizer.decode_batch([list(ids)], skip_special_tokens=skip_special)[0]
+        with _failures():
+            return self.tokenizer.decode_batch([list(ids)], skip_special_tokens=skip_special)[0]
 
     def token(self, number: int) -> str | None:
         """How the vocabulary spells this token."""
@@ -79,18 +76,41 @@ class Engine:
         return _state(self.tokenizer.decoder)
 
 
-def engine_of(data: bytes, name: str) -> Engine:
+def engine_of(data: bytes, name: str, specials: Iterable[str] = ()) -> Engine:
     """The tokenizer in these bytes. The library holds the interpreter lock meanwhile, some 40 ms a MB. Raises
-    SourceUnusable."""
+    SourceUnusable. `specials`: tokens that the model's settings call special; those of its vocabulary that the file
+    does not list as added tokens become special here, as with transformers."""
     # Else the library encodes in threads of its own, which the priority of ours says nothing to.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from tokenizers import Tokenizer
+    from tokenizers import AddedToken, Tokenizer
 
     try:
-        return Engine(Tokenizer.from_buffer(data))
-    except Exception as error:  # noqa: BLE001 - the library raises bare Exception for whatever it cannot read
+        tokenizer = Tokenizer.from_buffer(data)
+        listed = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+        missing = [word for word in specials if word not in listed and tokenizer.token_to_id(word) is not None]
+        tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in missing])
+        return Engine(tokenizer)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the library raises bare Exception, or panics, at what it cannot read
         wrong = complaint(data) or f"the tokenizers library cannot read it: {str(error)[:300]}"
         raise SourceUnusable(f"{name}: {wrong}") from None
+
+
+@contextmanager
+def _failures(*texts: str) -> Iterator[None]:
+    """What the library raises, in our words. A panic of its is no Exception, and would end whoever catches only
+    those."""
+    try:
+        yield
+    except (UnicodeEncodeError, TypeError):
+        for text in texts:
+            check_text(text)
+        raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerBroken(f"the tokenizers library failed on this input: {str(error)[:200]}") from None
 
 
 def _state(part: Any) -> Mapping[str, Any] | None:

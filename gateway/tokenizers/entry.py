@@ -79,11 +79,11 @@ class Entry:
             case Progress.PENDING:
                 return f"waits to be loaded from {self.source}"
             case Progress.PROCESSING:
-                return self.said() or f"is loaded from {self.source}"
+                return f"is loading: {self.said() or self.source}"
             case Progress.COMPLETED:
                 return "is loaded and ready"
             case Progress.FAILED:
-                return self.error or "failed"
+                return f"could not be loaded: {self.error}"
 
     def move(self, state: Progress, now: float) -> None:
         self.state, self.since = state, now

@@ -64,3 +64,9 @@ class TextTooLong(BadRequest):
     """More text than any model's context holds."""
 
     code = "TEXT_TOO_LONG"
+
+
+class TokenizerBroken(GatewayError):
+    """The tokenizers library itself failed on this input; nothing the client did wrong."""
+
+    code = "TOKENIZER_FAILED"

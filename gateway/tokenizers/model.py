@@ -34,12 +34,12 @@ class Model:
     stop_ids: tuple[int, ...]
     max_length: int | None
     bytes: int
-    """The size of its file; in memory it takes some four times as much."""
+    """The size of its file; in memory it takes some eight times as much."""
 
 
 def built(files: ModelFiles) -> Model:
     """The tokenizer these files make. Blocking, up to a second for the largest. Raises SourceUnusable."""
-    engine = engine_of(files.tokenizer, tokenizer_name(files.origin))
+    engine = engine_of(files.tokenizer, tokenizer_name(files.origin), files.special_tokens.values())
     templates, wrong = None, None
     if files.templates:
         try:

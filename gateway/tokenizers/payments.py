@@ -19,8 +19,10 @@ from gateway.tokenizers.bounds import LIST_ITEM, Budget, Forbidden
 
 current: ContextVar[Budget] = ContextVar("chat_templatecurrent")
 
-WIDE_PERCENT = re.compile(r"%(\([^)]*\))?[-+ #0]*(\*|\d{5,}|\d*\.(\*|\d{5,}))")
-WIDE_BRACES = re.compile(r"\{[^{}]*(\{|\d{5,})")
+STAR_WIDTH = re.compile(r"%[^%a-zA-Z]*\*")
+NESTED_FIELD = re.compile(r"\{[^{}]*\{")
+NUMBERS = re.compile(r"\d{1,15}")
+"""Of all scripts: `format` reads them, too."""
 
 _TEXT_METHODS = (
     "capitalize casefold center count endswith expandtabs find format format_map index isalnum isalpha isascii "
@@ -37,9 +39,11 @@ OPERATORS: Mapping[str, Callable[[int, int], Any]] = {
     "%": operator.mod,
 }
 PADDING_METHODS = frozenset(("center", "expandtabs", "ljust", "rjust", "zfill"))
-_PICKING_FILTERS = "attr count d default first items last length list map max min reject rejectattr reverse safe select"
+_PICKING_FILTERS = "attr count d default first items last length list map reject rejectattr reverse safe select"
 PICKING_FILTERS = frozenset((*_PICKING_FILTERS.split(), "selectattr"))
 """They make nothing that was not there."""
+TAKING_APART = frozenset(("list", "slice", "sort", "title"))
+"""They make a list of a text's characters or words."""
 SIZED_FILTERS = frozenset(("batch", "center", "indent", "round", "slice"))
 """Their numbers say how much to make."""
 
@@ -74,11 +78,31 @@ def repeated(budget: Budget, value: Any, times: int) -> Any:
 
 def percent(budget: Budget, text: str, values: Any) -> str:
     """`text % values`, in which no width is large."""
-    if WIDE_PERCENT.search(text):
-        raise Forbidden("it formats with a width of more than four digits")
-    budget.make(len(text) + budget.weigh(values))
+    budget.make(_percent_size(budget, text, (values,), again=isinstance(values, dict)))
     made: str = text % values
     return made
+
+
+def _percent_size(budget: Budget, text: str, values: tuple[Any, ...], *, again: bool) -> int:
+    """Characters that `%` may make; `again`: a value may be written more than once."""
+    budget.few(len(text))
+    if STAR_WIDTH.search(text):
+        raise Forbidden("it formats with a width that it is given")
+    weight = sum(budget.weigh(value) for value in values)
+    return len(text) + weight * (text.count("%") if again else 1) + _widths(text)
+
+
+def _format_size(budget: Budget, text: str, values: tuple[Any, ...]) -> int:
+    """Characters that `format` may make: each field may write any value, and be padded."""
+    budget.few(len(text))
+    if NESTED_FIELD.search(text.replace("{{", "").replace("}}", "")):
+        raise Forbidden("it formats with a width that it is given")
+    return len(text) + text.count("{") * sum(budget.weigh(value) for value in values) + _widths(text)
+
+
+def _widths(text: str) -> int:
+    """All numbers in a format: what its widths are at most."""
+    return sum(map(int, NUMBERS.findall(text)))
 
 
 def checked_text_call(budget: Budget, text: str, name: str, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, ...]:
@@ -88,9 +112,7 @@ def checked_text_call(budget: Budget, text: str, name: str, args: tuple[Any, ...
     if name in PADDING_METHODS:
         budget.small(*args, *kwargs.values())
     if name in ("format", "format_map"):
-        if WIDE_BRACES.search(text.replace("{{", "").replace("}}", "")):
-            raise Forbidden("it formats with a nested width, or one of more than four digits")
-        budget.make(len(text) + sum(budget.weigh(value) for value in (*args, *kwargs.values()) if _written(value)))
+        budget.make(_format_size(budget, text, (*args, *kwargs.values())))
     elif name == "join" and args:
         args = (list(budget.each(args[0])), *args[1:])
         budget.make(budget.weigh(args[0]) + len(text) * len(args[0]))
@@ -99,10 +121,6 @@ def checked_text_call(budget: Budget, text: str, name: str, args: tuple[Any, ...
     elif name == "expandtabs":
         budget.make(text.count("\t") * (args[0] if args and isinstance(args[0], int) else 8) + len(text))
     return args
-
-
-def _written(value: Any) -> bool:
-    return isinstance(value, str | int | float | dict | list | tuple)
 
 
 def _replacing(budget: Budget, text: Any, old: Any, new: Any) -> None:
@@ -121,12 +139,17 @@ def paid_filter(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
         value, more = args[first], (*args[first + 1 :], *kwargs.values())
         if name in SIZED_FILTERS:
             budget.small(*more)
+        if name in TAKING_APART and isinstance(value, str):
+            budget.few(len(value))
         if name in PICKING_FILTERS:
             return _picked(budget, filter_(*args, **kwargs))
         if not isinstance(value, str | dict | list | tuple | int | float | None | Undefined):
             value = list(budget.each(value))
-        budget.make(_needed(budget, name, value, more))
+        needed = _needed(budget, name, value, more)
+        budget.make(needed)
         result = filter_(*args[:first], value, *args[first + 1 :], **kwargs)
+        if isinstance(result, str):
+            budget.make(max(0, len(result) - needed))
         return _picked(budget, result)
 
     return paid
@@ -150,9 +173,7 @@ def _needed(budget: Budget, name: str, value: Any, more: tuple[Any, ...]) -> int
             if longest > 64 or any(isinstance(part, int) and part > 64 for part in more):
                 raise Forbidden("tojson takes an indent and separators of at most 64 characters")
         case "format":
-            if WIDE_PERCENT.search(str(value)):
-                raise Forbidden("it formats with a width of more than four digits")
-            return weight + sum(budget.weigh(part) for part in more)
+            return _percent_size(budget, str(value), more, again=True)
     return weight
 
 
@@ -165,3 +186,14 @@ def _picked(budget: Budget, result: Any) -> Any:
         budget.weigh(result)
         return result
     return budget.each(result) if isinstance(result, Iterator) else result
+
+
+def paid_test(test: Callable[..., Any]) -> Callable[..., Any]:
+    """The test (`is eq`, `is in` …), a step each."""
+
+    @wraps(test)
+    def paid(*args: Any, **kwargs: Any) -> Any:
+        current.get().spend()
+        return test(*args, **kwargs)
+
+    return paid

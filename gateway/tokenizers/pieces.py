@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 NORMALIZERS = frozenset(
@@ -136,6 +137,9 @@ class Cutter:
         """Where pieces begin, but the first, ascending."""
         if not self._cut:
             return []
+        if len(self._groups) == 1:  # as of most tokenizers
+            matches = islice(self._groups[0].finditer(text), MOST_CUTS)
+            return [start for match in matches if (start := match.start()) and match.group() in self._cut]
         found: list[int] = []
         ahead = [(match.start(), match, group) for group in self._groups if (match := group.search(text))]
         for _ in range(MOST_CUTS):

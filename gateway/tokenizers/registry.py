@@ -37,6 +37,8 @@ FIRST_PAUSE_S = 5.0
 LAST_PAUSE_S = 60.0
 LOADERS = 2
 ENCODERS = max(2, min(4, os.cpu_count() or 1))
+RENDERERS = 2
+"""Apart from the encoders: a template that runs away holds a thread until its time is over."""
 NICE = 10
 PATH_LABELS = ("tokenizer_path", "model_path")
 """Labels of a worker that say where its tokenizer is."""
@@ -90,6 +92,7 @@ class TokenizerRegistry:
         self._scope = Scope("tokenizers")
         self._loading = ThreadPoolExecutor(LOADERS, "tokenizer-load")
         self._encoding = ThreadPoolExecutor(ENCODERS, "tokenizer", _behind_the_loop)
+        self._rendering = ThreadPoolExecutor(RENDERERS, "chat-template", _behind_the_loop)
         self.loads = Loads(self._scope, self._loading, loader)
 
     async def __aenter__(self) -> Self:
@@ -102,7 +105,7 @@ class TokenizerRegistry:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._scope.close()
-        for pool in (self._loading, self._encoding):
+        for pool in (self._loading, self._encoding, self._rendering):
             pool.shutdown(wait=False, cancel_futures=True)
 
     # --- reading ---
@@ -162,7 +165,7 @@ class TokenizerRegistry:
                 if entry.tokenizer is not None:
                     return entry.tokenizer
                 if entry.state is Progress.FAILED and not (entry.automatic and entry.temporary):
-                    raise SourceUnusable(entry.progress)
+                    raise SourceUnusable(entry.error or entry.progress)
                 await entry.moved.wait()
 
     # --- writing ---
@@ -185,14 +188,19 @@ class TokenizerRegistry:
     def ensure(self, name: str, places: Sequence[Place], aliases: Iterable[str] = ()) -> Entry | None:
         """A worker or the settings want this tokenizer: it is there after this, or on its way; a failed one is tried
         again, in these places. `aliases`: further models it is for. None where loading by itself is switched off
-        and nobody has added it."""
+        and nobody has added it, and where there is no room. Raises nothing."""
         entry = self.entry(name)
         if entry is None or self._worth_another_try(entry, tuple(places)):
-            if not self.wanted.autoload:
+            if not self.wanted.autoload or not places:
                 return entry
             if entry is not None:
                 self._forget(entry)
+            if len(self._entries) >= self.wanted.most:
+                self._note("tokenizer_failed", f"{name}: there are {self.wanted.most} tokenizers already")
+                return None
             entry = self._begin(name, tuple(places), automatic=True)
+        elif entry.automatic and entry.tokenizer is None and places:
+            entry.places = tuple(places)  # a worker that came back is reached in another way than before
         for alias in aliases:
             if alias not in self._by_name:
                 self._by_name[alias] = entry
@@ -288,7 +296,7 @@ class TokenizerRegistry:
         if (shared := self._shared(place)) is not None:
             return shared
         model = await self.loads.model(place)  # another name may have waited for the same one, and be here already
-        return self._shared(place) or Loaded(model, self._encoding, self.wanted.caches)
+        return self._shared(place) or Loaded(model, self._encoding, self.wanted.caches, self._rendering)
 
     def _shared(self, place: Place) -> Loaded | None:
         """What a listed tokenizer has of this place already."""

@@ -2,15 +2,15 @@
 
 Jinja's own sandbox keeps templates from Python's internals. It does not keep them from looping for hours or from
 making a terabyte of text, so here the generated code pays for what it does (`gateway.tokenizers.bounds`): each
-block, call, filter, slice, literal, `~`, `+`, `*`, `**`, `%` and each value written. Nothing is folded at compile time,
-when nobody counts.
+block, call, filter, test, comparison, slice, literal, `~`, `+`, `*`, `**`, `%` and each value written. Nothing is
+folded at compile time, when nobody counts.
 """
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from types import BuiltinMethodType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import nodes, pass_context
 from jinja2.compiler import CodeGenerator, Frame
@@ -22,7 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from gateway.tokenizers.bounds import LIST_ITEM, Forbidden
-from gateway.tokenizers.payments import checked_text_call, current, numbers, paid_filter, percent, repeated
+from gateway.tokenizers.payments import checked_text_call, current, numbers, paid_filter, paid_test, percent, repeated
 
 DROPPED_FILTERS = ("pprint", "random", "striptags", "urlize", "wordcount", "wordwrap", "xmlattr")
 """No chat template uses them, and their cost is not bounded by their input's size."""
@@ -55,6 +55,11 @@ class PayingCode(CodeGenerator):
             self.visit(part, frame)
             self.write(", ")
         self.write("))")
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802
+        self.write("(environment.pay_step() or ")
+        super().visit_Compare(node, frame)
+        self.write(")")
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
         sliced = isinstance(node.arg, nodes.Slice)
@@ -133,6 +138,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters["sum"] = self._sum
         for name, filter_ in self.filters.items():
             self.filters[name] = paid_filter(name, filter_)
+        for name, test in self.tests.items():
+            self.tests[name] = paid_test(cast("Callable[..., Any]", test))
         del self.globals["lipsum"]
 
         def strftime_now(format: str) -> str:  # noqa: A002 - HuggingFace's name
@@ -154,6 +161,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         budget.spend()
         if fixed:
             budget.make(fixed)
+
+    def pay_step(self) -> None:
+        current.get().spend()
 
     def pay_each(self, items: Iterable[Any]) -> Iterable[Any]:
         return current.get().each(items)

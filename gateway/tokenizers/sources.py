@@ -29,9 +29,9 @@ TEMPLATE = "chat_template.jinja"
 OLD_TEMPLATE = "chat_template.json"
 NAMED_TEMPLATES = "additional_chat_templates"
 
-MAX_TOKENIZER = 256 * 1024 * 1024
-"""The largest published ones are some 35 MB."""
-MAX_ARCHIVE = 300 * 1024 * 1024
+MAX_TOKENIZER = 96 * 1024 * 1024
+"""The largest published ones are some 35 MB; in memory a tokenizer takes eight times its file."""
+MAX_ARCHIVE = 128 * 1024 * 1024
 MAX_SMALL = 8 * 1024 * 1024
 """For each other file: a `tokenizer_config.json` that lists many added tokens has up to 2 MB."""
 MAX_NAMED = 32

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import BadRequest
-from gateway.tokenizers.bounds import Bounds, Budget, Exceeded, given_size
+from gateway.tokenizers.bounds import MOST_GIVEN, Bounds, Budget, Exceeded, given_size
 from gateway.tokenizers.errors import TemplateFailed, TemplateUnusable
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from gateway.tokenizers.sandbox import Sandbox
 
-MAX_SOURCE = 512 * 1024
-"""Characters of a template; the longest published ones have some 20,000."""
-INLINE = Bounds(seconds=0.002)
+MAX_SOURCE = 64 * 1024
+"""Characters of a template; the longest published ones have some 20,000. Compiling so much takes up to 100 MB."""
+INLINE = Bounds(seconds=0.002, made=2_000_000, text=500_000, nodes=20_000)
+"""Small enough that nothing that cannot be interrupted takes much longer than the time given."""
 INLINE_SIZE = 32 * 1024
 """Messages of more characters go to a thread at once."""
 MARK = "\N{OBJECT REPLACEMENT CHARACTER}smg-console: the final message ends here\N{OBJECT REPLACEMENT CHARACTER} "
@@ -82,7 +83,7 @@ class ChatTemplates:
 
     async def rendered(self, conversation: Conversation, pool: Executor) -> str:
         """The prompt; the loop is held for some two milliseconds at most."""
-        if given_size(conversation.messages) <= INLINE_SIZE:
+        if given_size(conversation.messages, INLINE_SIZE) <= INLINE_SIZE:
             try:
                 return self._render(conversation, INLINE, time.monotonic)
             except Exceeded:
@@ -94,7 +95,10 @@ class ChatTemplates:
 
         name = self._name(conversation)
         values = _values(conversation, self._texts[name])
-        budget = Budget(bounds, given_size(values), clock)
+        given = given_size(values)
+        if given > MOST_GIVEN:
+            raise BadRequest(f"messages: more than {MOST_GIVEN} characters", field="messages")
+        budget = Budget(bounds, given, clock)
         try:
             with paying(budget):
                 text = self._compiled[name].render(**(self._special_tokens | values))

@@ -23,18 +23,20 @@ MAX_CHARS = 4_000_000
 """About a million tokens."""
 INLINE_IDS = 1000
 """Decoding this many takes some 0.2 ms."""
-MEMORY_A_BYTE = 4
+MEMORY_A_BYTE = 8
 """What a tokenizer takes in memory for each byte of its file, about."""
 
 
 class Loaded:
     """What one place gave, with the caches of all who use it."""
 
-    __slots__ = ("encoding", "model", "pool")
+    __slots__ = ("encoding", "model", "pool", "rendering")
 
-    def __init__(self, model: Model, pool: Executor, caches: CacheSettings) -> None:
+    def __init__(self, model: Model, pool: Executor, caches: CacheSettings, rendering: Executor | None = None) -> None:
+        """`pool` encodes and decodes, `rendering` renders; None: the same."""
         self.model = model
         self.pool = pool
+        self.rendering = rendering or pool
         self.encoding = Encoding(model.engine, pool, caches, model.prefix_off, model.cutter)
 
     @property
@@ -61,7 +63,13 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """With added tokens."""
         return self.loaded.model.engine.vocab_size
+
+    @property
+    def model_vocab_size(self) -> int:
+        """Without tokens added to the model's own: what SMG's API calls the size."""
+        return self.loaded.model.engine.model_vocab_size
 
     @property
     def context_length(self) -> int | None:
@@ -124,6 +132,12 @@ class Tokenizer:
         return self.loaded.model.templates is not None
 
     @property
+    def chat_templates(self) -> list[str]:
+        """The names of its templates; `default` is the unnamed one."""
+        templates = self.loaded.model.templates
+        return templates.names if templates is not None else []
+
+    @property
     def template_error(self) -> str | None:
         """Why its chat template is of no use, where it has one that is not."""
         return self.loaded.model.template_error
@@ -153,4 +167,4 @@ class Tokenizer:
             template=template,
             kwargs=kwargs or {},
         )
-        return await templates.rendered(conversation, self.loaded.pool)
+        return await templates.rendered(conversation, self.loaded.rendering)

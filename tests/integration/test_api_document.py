@@ -149,6 +149,7 @@ TOKENIZER_CALLS: list[tuple[str, str, int, object]] = [
     ("POST", "/v1/tokenizers", 400, {"name": "none", "source": "/no/such/path"}),
     ("POST", "/v1/tokenizers", 400, {"name": "none"}),
     ("GET", "/v1/tokenizers", 200, None),
+    ("GET", "/tokenizers", 200, None),
     ("GET", "/v1/tokenizers/{id}", 200, None),
     ("GET", "/v1/tokenizers/{id}/status", 200, None),
     ("POST", "/v1/tokenize", 200, {"model": "qwen", "prompt": "Hello"}),

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import aiohttp
 import pytest
 
 from gateway.tokenizers.engine import engine_of
+from gateway.tokenizers.errors import SourceUnusable
 from gateway.tokenizers.places import place_of
 from tests.integration.control import Control, control
 from tests.integration.fleet import HeadlessGateway, until
@@ -61,9 +63,9 @@ async def test_a_tokenizer_is_added_followed_listed_shown_and_removed(source: st
             "id": number,
             "status": "completed",
             "message": "Tokenizer 'owner/name' is loaded and ready",
-            "vocab_size": 4002,
+            "vocab_size": 4000,
         }
-        info = {"id": number, "name": "owner/name", "source": source, "vocab_size": 4002}
+        info = {"id": number, "name": "owner/name", "source": source, "vocab_size": 4000}
         for name in (number, quote("owner/name", safe="")):
             assert await api.call("GET", f"/v1/tokenizers/{name}/status") == (200, done)
             assert await api.call("GET", f"/v1/tokenizers/{name}") == (200, info)
@@ -111,6 +113,29 @@ async def test_a_load_that_fails_later_is_told_by_its_status(source: str) -> Non
         assert await api.call("GET", "/v1/tokenizers") == (200, {"tokenizers": []})
         status, _ = await api.call("POST", "/v1/tokenizers", json={"name": "a", "source": source})
         assert status == 202  # a name that failed is free
+
+
+async def test_all_there_is_to_know_of_each_tokenizer_is_told_also_of_those_that_failed(source: str) -> None:
+    async with with_qwen(source) as api:
+        api.tokenizers.ensure("qwen", [], ["qwen-8b"])
+        api.tokenizers.add("broken", place_of("/no/such"))
+        with pytest.raises(SourceUnusable):
+            await api.tokenizers.wait("broken", 10)
+        for _ in range(2):
+            await api.call("POST", "/v1/tokenize", json={"model": "qwen", "prompt": TEXT})
+        status, told = await api.call("GET", "/tokenizers")
+        assert status == 200
+        assert isinstance(told, dict)
+        loaded, failed = told["tokenizers"]
+        assert (loaded["name"], loaded["models"], loaded["status"]) == ("qwen", ["qwen", "qwen-8b"], "completed")
+        assert loaded["vocab_size"] == 4000
+        assert loaded["memory_bytes"] > 0
+        exact = loaded["exact_cache"]
+        assert (exact["enabled"], exact["hits"], exact["misses"], exact["hit_rate"]) == (True, 1, 1, 0.5)
+        assert loaded["prefix_cache"]["enabled"]
+        assert (failed["status"], failed["vocab_size"]) == ("failed", None)
+        assert failed["message"] == "could not be loaded: /no/such: no such file or directory"
+        assert failed["prefix_cache"] == {"enabled": False, "off_because": "it is not loaded"}
 
 
 BAD_SOURCES: list[tuple[dict[str, object], str]] = [
@@ -278,9 +303,22 @@ async def test_cache_hits_are_in_the_metrics_under_smgs_name(source: str) -> Non
         for prompt in (chat, chat, chat + "<|im_start|>user\nMore<|im_end|>"):
             async with client.post("/v1/tokenize", json={"model": "", "prompt": prompt}) as answer:
                 assert (await answer.json())["tokens"] == list(ENGINE.encode(prompt))
-        found = scrape(gateway.metrics_address)["smg_tokenizer_cache_lookups_total"]
+        metrics = scrape(gateway.metrics_address)
+        assert set(metrics["smg_tokenizer_cache_enabled"].values()) == {1}
+        assert all(value > 0 for value in metrics["smg_tokenizer_cache_bytes"].values())
+        found = metrics["smg_tokenizer_cache_lookups_total"]
         counts = {(labels[0][1], labels[1][1]): value for labels, value in found.items()}
         assert counts["l0", "hit"] == 1
         assert counts["l0", "miss"] == 2
         assert counts["l1", "hit"] >= 4
         assert counts["l1", "miss"] >= 4
+
+
+async def test_a_gateway_without_tokenizers_does_not_load_their_libraries() -> None:
+    code = (
+        "import sys, gateway.gateway, gateway.settings; "
+        "print([m for m in ('tokenizers', 'jinja2', 'huggingface_hub', 'transformers', 'httpx') if m in sys.modules])"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert out.decode().strip() == "[]"

@@ -351,24 +351,24 @@ async def test_a_token_that_is_no_good_is_said_and_tried_again(server: Server) -
 async def test_annotations_are_set_and_taken_away_and_come_back_through_the_watch(server: Server) -> None:
     uid = add(server, "a")
     async with watching(server) as watcher:
-        answered = await watcher.patch_annotations("llm", "a", {"smg.ai/cordoned": "yes", "x": "y"})
+        answered = await watcher.patch_annotations("llm", "a", str(uid), {"smg.ai/cordoned": "yes", "x": "y"})
         assert answered.metadata.annotations == {"smg.ai/cordoned": "yes", "x": "y"}
         await until(lambda: watcher.store[uid].metadata.annotations == answered.metadata.annotations, watcher)
-        await watcher.patch_annotations("llm", "a", {"x": None})
+        await watcher.patch_annotations("llm", "a", str(uid), {"x": None})
         await until(lambda: watcher.store[uid].metadata.annotations == {"smg.ai/cordoned": "yes"}, watcher)
 
 
 async def test_a_patch_that_is_refused_says_which_right_is_missing(server: Server) -> None:
-    add(server, "a")
+    uid = add(server, "a")
     server.forbidden = {"patch"}
     async with watching(server) as watcher:
         with pytest.raises(ApiError, match="cannot patch resource"):
-            await watcher.patch_annotations("llm", "a", {"x": "y"})
+            await watcher.patch_annotations("llm", "a", str(uid), {"x": "y"})
         assert "cannot patch pods in namespace llm" in (watcher.status.missing_permission or "")
         assert "the Role needs patch on pods" in (watcher.status.missing_permission or "")
         server.forbidden = set()
         with pytest.raises(ApiError) as refused:
-            await watcher.patch_annotations("llm", "nobody", {"x": "y"})
+            await watcher.patch_annotations("llm", "nobody", "u", {"x": "y"})
         assert refused.value.code == 404
 
 

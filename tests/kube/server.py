@@ -102,6 +102,11 @@ class Server:
         for watch in list(self.watches):
             watch.expire()
 
+    @property
+    def holds(self) -> bool:
+        """Some watch has events that are delayed and not sent yet."""
+        return any(watch.holds for watch in self.watches)
+
     def count(self, verb: str) -> int:
         return sum(1 for asked, *_ in self.requests if asked == verb)
 
@@ -226,6 +231,10 @@ class _Watch:
             transport.close()
         else:
             transport.abort()
+
+    @property
+    def holds(self) -> bool:
+        return self._way.holds
 
     def expire(self) -> None:
         self._expired = True

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from gateway.tokenizers.cache import IdCache, entry_bytes
 from gateway.tokenizers.encode import INLINE_CHARS, CacheSettings, Encoding
 from gateway.tokenizers.engine import Engine, engine_of
-from gateway.tokenizers.errors import NotText
+from gateway.tokenizers.errors import NotText, TokenizerBroken
 from gateway.tokenizers.pieces import Anatomy, Cutter, Special, may_cut_before, objections
 from gateway.tokenizers.trial import cutting_objections
 from tests.unit import tokenizer_families as families
@@ -71,6 +71,12 @@ async def test_what_the_tokenizer_adds_of_itself_is_added_only_when_asked(pool: 
     plain = await encoding.encode("Hello")
     assert list(await encoding.encode_with_special("Hello")) == [0, *plain]
     assert await encoding.encode("Hello") == plain
+    assert list(await encoding.encode_with_special("Hello")) == [0, *plain]
+    exact, _ = encoding.counts()
+    assert exact is not None
+    assert (exact.hits, exact.misses) == (2, 2)
+    with pytest.raises(NotText):
+        await encoding.encode("\ud800Hello")
 
 
 async def test_a_chat_that_grows_is_encoded_only_where_it_is_new(pool: Executor) -> None:
@@ -197,9 +203,73 @@ def test_an_entry_replaced_is_counted_once() -> None:
     assert cache.counts().entries == 2
 
 
+async def test_a_panic_of_the_library_is_an_error_like_others(pool: Executor) -> None:
+    tokenizer = Tokenizer.from_buffer(families.trained("qwen"))
+    tokenizer.add_special_tokens([AddedToken("x", rstrip=True, normalized=False)])
+    tokenizer.add_special_tokens([AddedToken("\n", lstrip=True, normalized=False)])
+    made = Engine(tokenizer)
+    with pytest.raises(TokenizerBroken, match=r"library failed on this input: .*bad split"):
+        made.encode(" \n x \n ")
+    encoding = Encoding(made, pool)
+    with pytest.raises(TokenizerBroken):
+        await encoding.encode(" \n x \n " * 1000)
+    assert list(await encoding.encode("Hello")) == tokenizer.encode("Hello", add_special_tokens=False).ids
+
+
 def test_a_word_level_tokenizer_without_special_tokens_is_left_whole() -> None:
     tokenizer = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     assert cutting_objections(Engine(tokenizer), Random(1)) != []
     tokenizer.add_special_tokens([AddedToken("<s>", normalized=False)])
     assert cutting_objections(Engine(tokenizer), Random(1)) == []
+
+
+ODD_TOKENS = [
+    "<s>",
+    "</s>",
+    "<|im_start|>",
+    "<|im|>",
+    "<",
+    "|>",
+    "[X]",
+    "x",
+    " y",
+    "y ",
+    "\n",
+    "_z",
+    "é",
+    "<é>",
+    "▁",
+    "ing",
+    "<<",
+    "s>",
+]
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_whatever_tokens_are_added_a_text_that_is_cut_keeps_its_ids(seed: int, pool: Executor) -> None:
+    """Tokens that strip, look at their neighbours, overlap or are found after normalizing: cut or not, and exact."""
+    rng = Random(seed)
+    tokenizer = Tokenizer.from_buffer(families.trained(rng.choice(list(families.TRAINED))))
+    for content in rng.sample(ODD_TOKENS, rng.randrange(1, 10)):
+        token = AddedToken(
+            content,
+            single_word=rng.random() < 0.2,
+            lstrip=rng.random() < 0.2,
+            rstrip=rng.random() < 0.3,
+            normalized=rng.random() < 0.3,
+        )
+        (tokenizer.add_special_tokens if rng.random() < 0.6 else tokenizer.add_tokens)([token])
+    made = Engine(tokenizer)
+    objections = cutting_objections(made, Random(1))
+    encoding = Encoding(made, pool, CacheSettings(exact_bytes=0, prefix_bytes=100_000), prefix_off=objections)
+    texts = []
+    for _ in range(150):
+        parts = rng.choices([*ODD_TOKENS, " ", "  ", "a", "word", " two words ", "É", "e\u0301", "\u0301"], k=12)
+        texts.append("".join(parts) if rng.random() < 0.7 else families.prompt(rng, ODD_TOKENS))
+    for text in texts:
+        try:
+            plain = made.encode(text)
+        except TokenizerBroken:  # the library gives up on some overlaps, and so has no ids to keep
+            continue
+        assert await encoding.encode(text) == plain, text

@@ -96,7 +96,7 @@ async def test_names_of_one_place_share_one_load_and_its_caches() -> None:
     async with scene() as at:
         first = at.registry.add("a", Named("here"))
         at.registry.add("b", Named("here"))
-        await at.until(lambda: at.registry.entries[first.id].progress == "working on here")
+        await at.until(lambda: at.registry.entries[first.id].progress == "is loading: working on here")
         assert {entry.state for entry in at.registry.entries.values()} == {Progress.PROCESSING}
         at.loading.of("here").set_result(model())
         a, b = await at.registry.wait("a", 5), await at.registry.wait("b", 5)
@@ -129,10 +129,10 @@ async def test_what_is_missing_is_told_with_the_reason() -> None:
         at.registry.ensure("a", [Named("x")])
         await at.until(lambda: bool(at.loading.begun))
         assert at.registry.missing_for(["a", "b"]) == {
-            "a": "its tokenizer working on x",
+            "a": "its tokenizer is loading: working on x",
             "b": "no tokenizer is registered",
         }
-        with pytest.raises(TokenizerNotFound, match="is not ready: it working on x"):
+        with pytest.raises(TokenizerNotFound, match="is not ready: it is loading: working on x"):
             at.registry.find("a")
         at.loading.of("x").set_result(model())
         await at.registry.wait("a", 5)
@@ -243,7 +243,7 @@ async def test_a_wanted_tokenizer_that_failed_for_the_moment_is_tried_again_by_i
         await at.until(lambda: bool(at.loading.begun))
         at.loading.fails("x", "the hub is away", temporary=True)
         await at.until(lambda: entry.state is Progress.FAILED)
-        assert at.registry.ensure("a", [Named("other")]) is entry  # it tries by itself
+        assert at.registry.ensure("a", [Named("x")]) is entry  # it tries by itself
         await at.until(lambda: len(at.loading.begun) == 2)
         at.loading.of("x").set_result(model())
         assert await at.registry.wait("a", 5) is entry.tokenizer
@@ -265,6 +265,30 @@ async def test_a_wanted_tokenizer_that_failed_for_good_is_tried_again_when_a_wor
         await at.registry.wait("a", 5)
         assert at.registry.ensure("a", [Named("z")]) is again
         assert len(at.loading.begun) == 2
+
+
+async def test_a_worker_that_came_back_is_asked_in_its_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "FIRST_PAUSE_S", 0.01)
+
+    async def again() -> AsyncGenerator[bytes, None]:
+        yield b""
+
+    async with scene() as at:
+        entry = at.registry.ensure("a", [FromWorker("grpc://w:1", _nothing)])
+        assert entry is not None
+        await at.until(lambda: bool(at.loading.begun))
+        at.loading.fails("grpc://w:1", "the connection broke", temporary=True)
+        assert at.registry.ensure("a", [FromWorker("grpc://w:1", again)]) is entry
+        await at.until(lambda: len(at.loading.begun) == 2)
+        assert [place.archive for place in at.loading.begun if isinstance(place, FromWorker)] == [_nothing, again]
+
+
+async def test_wanting_one_too_many_is_noted_and_breaks_nothing() -> None:
+    async with scene(Wanted(most=1)) as at:
+        at.registry.ensure("a", [Named("x")])
+        assert at.registry.ensure("b", [Named("x")]) is None
+        assert at.said == [("tokenizer_failed", "b: there are 1 tokenizers already")]
+        assert at.registry.ensure("c", []) is None
 
 
 async def test_the_same_place_is_tried_again_once_some_time_has_passed() -> None:

@@ -264,7 +264,7 @@ def prompt(rng: Random, specials: list[str]) -> str:
             parts.append(rng.choice([" ", "  ", "\n", "\n\n", "\t", "\r\n", " \n ", "\u00a0", "\u3000"]))
         for _ in range(rng.choice((0, 1, 1, 2))):
             token = rng.choice(specials)
-            parts.append(token if rng.random() < 0.85 else token[: rng.randrange(1, len(token))])
+            parts.append(token if rng.random() < 0.85 else token[: rng.randrange(1, max(2, len(token)))])
         if rng.random() < 0.1:
             parts.append(chr(rng.randrange(0x20, 0xD800)) + chr(rng.randrange(0xE000, 0x110000)))
     return "".join(parts)
