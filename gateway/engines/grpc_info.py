@@ -23,6 +23,7 @@ _RENAMED = {
 }
 _LABELS = (
     "vocab_size",
+    "eos_token_ids",
     "max_context_length",
     "max_req_input_len",
     "supports_vision",
@@ -90,4 +91,6 @@ def load_from(ranks: Iterable[Any], now: float) -> EngineLoad | None:
 def _label(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list) and value and all(isinstance(item, int) for item in value):
+        return "[" + ",".join(map(str, value[:100])) + "]"
     return str(value)[:2048] if isinstance(value, str | int | float) and value not in ("", 0) else ""

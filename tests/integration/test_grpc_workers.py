@@ -4,18 +4,19 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
 
+from gateway.engines.generation import EngineError, Generate, Sampling
 from gateway.gateway import Gateway
 from gateway.settings import Settings
 from gateway.simulator.process import SimulatorProcess
 from gateway.workers.entry import Entry
 from gateway.workers.model import Connection, Engine, State
-from tests.integration.grpc_world import KINDS
+from tests.integration.grpc_world import IDS, KINDS
 from tests.integration.simulator_world import until
 
 
@@ -268,7 +269,30 @@ async def test_a_removed_workers_connection_is_closed() -> None:
         await until(_later(lambda: not running.engines._lines), "the line to be dropped")
         assert running.engines.known(entry.worker) is None
         await until(_later(lambda: not len(running.engines._scope)), "the channel to be closed")
-        from gateway.engines.generation import EngineError
-
         with pytest.raises(EngineError, match="removed"):
             await known.healthy(timeout_s=1)
+
+
+async def test_an_answer_under_way_goes_on_to_its_end_when_its_worker_is_removed() -> None:
+    async with SimulatorProcess("--grpc", "vllm") as engine, gateway(engine.url) as running:
+        worker = (await ready(running, engine.url)).worker
+        known = await running.engines.of(worker)
+        call_for = Generate("long", IDS, Sampling(max_new_tokens=40, ignore_eos=True))
+        async with aclosing(known.generate(call_for, timeout_s=30)) as answers:
+            pieces = [await anext(answers)]
+            assert (await call(running, "DELETE", f"/workers/{worker.id}?now=true"))[0] == 202
+            await until(_later(lambda: running.engines.known(worker) is None), "the worker to be gone")
+            pieces += [piece async for piece in answers]
+        assert pieces[-1].completion_tokens == 40
+
+
+async def test_a_host_that_swallows_everything_is_not_asked_twice() -> None:
+    connected: list[object] = []
+    server = await asyncio.start_server(lambda reader, writer: connected.append(writer), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, gateway(url, health_check_timeout_secs=0.3) as running:
+        entry = await becomes(running, url, lambda each: each.health.last_error, "probed")
+        assert entry.health.last_error == "no answer within 0.3 s"
+        assert len(connected) == 1
+        for writer in connected:
+            writer.transport.abort()  # type: ignore[attr-defined]  # a StreamWriter

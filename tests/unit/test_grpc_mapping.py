@@ -353,10 +353,13 @@ def test_sglangs_infos_become_capabilities_under_the_names_http_uses() -> None:
 
 def test_vllms_infos_become_capabilities_with_the_version_from_elsewhere() -> None:
     server = vl.GetServerInfoResponse(kv_connector="NixlConnector", kv_role="kv_both", max_num_seqs=64)
-    model = vl.GetModelInfoResponse(model_path="/m", served_model_name="big", max_context_length=4096, vocab_size=10)
+    model = vl.GetModelInfoResponse(
+        model_path="/m", served_model_name="big", max_context_length=4096, vocab_size=10, eos_token_ids=[1, 2]
+    )
     found = capabilities_from(VLLM.told(model, server), Engine.VLLM, "0.32.0", ("x: y",))
     assert (found.model_id, found.version, found.max_running_requests) == ("big", "0.32.0", 64)
     assert (found.labels["kv_connector"], found.labels["vocab_size"]) == ("NixlConnector", "10")
+    assert found.labels["eos_token_ids"] == "[1,2]"
     assert found.missing == ("x: y",)
 
 
