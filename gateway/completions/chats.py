@@ -1,4 +1,4 @@
-"""The messages of a chat as templates want them: texts only, parts joined, tool calls as objects. Pure."""
+"""The messages of a chat as templates want them: texts only, tool calls as objects. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,14 +23,30 @@ def _checked(message: Message, at: str) -> Message:
     role = message.get("role")
     if not isinstance(role, str) or not role:
         raise wrong(f"{at}.role", role, "a string")
-    made = {**message, "content": _text(message.get("content"), f"{at}.content")}
+    made = {**message, "content": _content(message.get("content"), f"{at}.content")}
     if (calls := message.get("tool_calls")) is not None:
         made["tool_calls"] = _tool_calls(calls, f"{at}.tool_calls")
     return made
 
 
-def _text(content: object, at: str) -> str | None:
-    """The content as one text; its parts are joined by spaces, as SGLang does."""
+def joined(messages: Sequence[Message], separator: str) -> list[Message]:
+    """The messages with each content as one text, for templates that take no parts."""
+    return [
+        {**message, "content": separator.join(part["text"] for part in content)}
+        if isinstance(content, list)
+        else message
+        for message in messages
+        for content in (message["content"],)
+    ]
+
+
+def in_parts(messages: Sequence[Message]) -> bool:
+    """Whether any content has several parts."""
+    return any(isinstance(message["content"], list) for message in messages)
+
+
+def _content(content: object, at: str) -> str | list[dict[str, str]] | None:
+    """The content as a text, or as several."""
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -49,7 +65,9 @@ def _text(content: object, at: str) -> str | None:
         if not isinstance(text, str):
             raise wrong(f"{at}[{number}].text", text, "a string")
         texts.append(text)
-    return " ".join(texts)
+    if len(texts) < 2:
+        return "".join(texts)
+    return [{"type": "text", "text": text} for text in texts]
 
 
 def _tool_calls(calls: object, at: str) -> list[Any]:

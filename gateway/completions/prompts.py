@@ -7,11 +7,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gateway.completions import chats
 from gateway.completions.asked import Asked, Chat, Form
 from gateway.errors import BadRequest
 from gateway.tokenizers.tokenizer import Tokenizer
 
 AT_ONCE = 16
+PROBE = "one part"
 
 
 class ContextExceeded(BadRequest):
@@ -29,10 +31,11 @@ class Prompt:
     """The most new tokens; None: as many as the engine gives."""
 
 
-async def prompts_for(asked: Asked, tokenizer: Tokenizer, context: int | None) -> list[Prompt]:
-    """The prompts. `context`: the most tokens a sequence may have. Raises BadRequest."""
+async def prompts_for(asked: Asked, tokenizer: Tokenizer, context: int | None, separator: str = " ") -> list[Prompt]:
+    """The prompts. `context`: the most tokens a sequence may have; `separator`: what the engines put between the parts
+    of a message. Raises BadRequest."""
     if asked.chat is not None:
-        found = [await _rendered(asked.chat, tokenizer, special=asked.special_tokens)]
+        found = [await _rendered(asked.chat, tokenizer, separator, special=asked.special_tokens)]
     else:
         found = []
         for number, each in enumerate(asked.prompts, 1):
@@ -42,15 +45,29 @@ async def prompts_for(asked: Asked, tokenizer: Tokenizer, context: int | None) -
     return [replace(prompt, limit=_limit(prompt, asked, context)) for prompt in found]
 
 
-async def _rendered(chat: Chat, tokenizer: Tokenizer, *, special: bool) -> Prompt:
+async def _rendered(chat: Chat, tokenizer: Tokenizer, separator: str, *, special: bool) -> Prompt:
+    messages = chat.messages
+    if chats.in_parts(messages) and not await _takes_parts(tokenizer):
+        messages = chats.joined(messages, separator)
     text = await tokenizer.render_chat(
-        chat.messages,
+        messages,
         documents=[dict(each) for each in chat.documents] if chat.documents is not None else None,
         add_generation_prompt=chat.add_generation_prompt,
         continue_final_message=chat.continue_final_message,
         kwargs=chat.kwargs,
     )
     return Prompt(await tokenizer.encode(text, add_special_tokens=special), text)
+
+
+async def _takes_parts(tokenizer: Tokenizer) -> bool:
+    """Whether the chat template makes a text of a content in parts, as those of models that also take images do.
+    Engines find out by reading the template; here it is tried."""
+    probe = {"role": "user", "content": [{"type": "text", "text": PROBE}]}
+    try:
+        made = await tokenizer.render_chat([probe], add_generation_prompt=False)
+    except BadRequest:
+        return False
+    return PROBE in made and "'text'" not in made and '"text"' not in made
 
 
 async def _encoded(prompt: str | Sequence[int], asked: Asked, tokenizer: Tokenizer) -> Prompt:

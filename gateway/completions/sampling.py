@@ -19,13 +19,14 @@ MOST_STOPS = 64
 LONGEST_STOP = 10_000
 MOST_ID = (1 << 31) - 1
 _RANGES = {
-    "temperature": (0.0, 2.0),
+    "temperature": (0.0, math.inf),
     "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
     "frequency_penalty": (-2.0, 2.0),
     "presence_penalty": (-2.0, 2.0),
-    "repetition_penalty": (0.0, 2.0),
+    "repetition_penalty": (0.0, math.inf),
 }
+"""What no engine takes; some take less, and say so themselves."""
 
 
 def wrong(field: str, given: object, accepted: str) -> BadRequest:
@@ -61,7 +62,8 @@ def _sampling(body: Sampled, at: str, limit: int | None, least: int | None, cons
     for name, (low, high) in _RANGES.items():
         value = getattr(body, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise wrong(at + name, value, f"a number from {low:g} to {high:g}")
+            accepted = "a number of at least 0" if high == math.inf else f"a number from {low:g} to {high:g}"
+            raise wrong(at + name, value, accepted)
     return Sampling(
         max_new_tokens=limit,
         min_new_tokens=least,

@@ -197,8 +197,7 @@ class Exchange(Relay):
         if group.reads_text and not query.text and not query.tokens:
             query.text = self._hints.prompt_text
         if group.reads_caller:
-            caller = fields.get(b"authorization") or fields.get(b"x-forwarded-for") or fields.get(b"cookie")
-            query.caller = caller.decode("latin-1") if caller else None
+            query.caller = self._caller()
         target = fields.get(b"x-smg-target-worker")
         if target is not None and role is self.role:
             return targeted(fleet, target.decode("latin-1"), query, role)
@@ -207,6 +206,11 @@ class Exchange(Relay):
             if not entry.limited or entry.has_room():
                 return entry
         return choose(fleet, group, query, now, self._tried)
+
+    def _caller(self) -> str | None:
+        fields = self.request.fields
+        caller = fields.get(b"authorization") or fields.get(b"x-forwarded-for") or fields.get(b"cookie")
+        return caller.decode("latin-1") if caller else None
 
     def _wait(self, what: Waits, now: float) -> None:
         self._waits = what

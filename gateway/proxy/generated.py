@@ -18,7 +18,7 @@ from gateway.engines.generation import Bootstrap, Generate
 from gateway.errors import GatewayError
 from gateway.proxy.engine_upstream import Call, Embed, EngineLost, EngineUpstream, Generation
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.generating import Generating, NotOverGrpc, context_of, over_grpc
+from gateway.proxy.generating import Generating, NotOverGrpc, context_of, over_grpc, separator_of
 from gateway.proxy.routes import ID_PREFIXES
 from gateway.proxy.selection import choose
 from gateway.proxy.upstream import UpstreamError
@@ -70,7 +70,7 @@ class Generated(Exchange):
             super()._first_attempt(now)
             return
         self.client.set_deadline(self._due)
-        job = self._prepare(wanted, tokenizer, context_of(entries, tokenizer))
+        job = self._prepare(wanted, tokenizer, entries)
         self._pending = self._parts.scope.spawn(job, name="prepare a prompt")
 
     def _served_over_grpc(self) -> tuple[Entry, ...]:
@@ -84,9 +84,10 @@ class Generated(Exchange):
             return model
         return next((name for entry in entries if (name := entry.worker.model_id)), model or "")
 
-    async def _prepare(self, wanted: Asked, tokenizer: Tokenizer, context: int | None) -> None:
+    async def _prepare(self, wanted: Asked, tokenizer: Tokenizer, entries: tuple[Entry, ...]) -> None:
         try:
-            prompts = await prompts_for(wanted, tokenizer, context)
+            context = context_of(entries, tokenizer)
+            prompts = await prompts_for(wanted, tokenizer, context, separator_of(entries))
         except GatewayError as error:
             self._because = error
         except Exception:  # the client gets an answer whatever it is
@@ -121,6 +122,8 @@ class Generated(Exchange):
         group = fleet.group(query.model, role)
         if group.reads_text and not query.text and not query.tokens:
             query.text = self._hints.prompt_text
+        if group.reads_caller:
+            query.caller = self._caller()
         return choose(fleet, group, query, now, (*self._tried, *others) if fresh else others)
 
     # --- an attempt ---

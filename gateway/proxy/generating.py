@@ -10,7 +10,7 @@ from gateway.tasks import Scope
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.tokenizers.tokenizer import Tokenizer
 from gateway.workers.entry import Entry
-from gateway.workers.model import Connection
+from gateway.workers.model import Connection, Engine
 
 
 class TokenizerMissing(GatewayError):
@@ -54,3 +54,8 @@ def context_of(entries: Iterable[Entry], tokenizer: Tokenizer) -> int | None:
     """The most tokens a sequence may have at any of these workers, else what the model's files say."""
     told = [length for entry in entries if (length := entry.worker.capabilities.context_length)]
     return max(told, default=tokenizer.context_length)
+
+
+def separator_of(entries: Iterable[Entry]) -> str:
+    """What the engines put between the parts of a message."""
+    return "\n" if all(entry.worker.engine is Engine.VLLM for entry in entries) else " "

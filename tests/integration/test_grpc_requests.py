@@ -2,6 +2,7 @@
 and workers of the same model that speak HTTP."""
 
 import asyncio
+import io
 import json
 from typing import Any
 
@@ -182,6 +183,34 @@ async def test_what_cannot_be_had_is_refused_by_name(change: dict[str, Any], fie
         assert await generated(w.engines[0]) == 0
 
 
+async def test_what_is_no_text_or_far_too_long_is_refused_and_the_loop_goes_on() -> None:
+    async with world("vllm", **QUIET) as w:
+
+        async def raw(path: str, body: bytes) -> tuple[int, Any]:
+            head = {"content-type": "application/json"}
+            url = w.running.address + path
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(url, data=io.BytesIO(body), headers=head) as got,
+            ):
+                return got.status, await got.json()
+
+        for path, body in (
+            ("/v1/completions", b'{"model": "sim", "prompt": "half \\ud800 a pair"}'),
+            ("/v1/completions", b'{"model": "sim", "prompt": "\xff\xfe"}'),
+            ("/v1/completions", b'{"model": "sim", "prompt": ' + b"[" * 5000),
+            ("/v1/completions", json.dumps({"model": MODEL, "prompt": "word " * 2_000_000}).encode()),
+            ("/v1/completions", json.dumps({"model": MODEL, "prompt": [7] * 40_000}).encode()),
+            ("/v1/chat/completions", b'{"model": "sim", "messages": [{"role": "user", "content": "\\udfff"}]}'),
+            ("/v1/embeddings", b'{"model": "sim", "input": []}'),
+            ("/generate", b'{"model": "sim", "text": 5}'),
+        ):
+            status, told = await raw(path, body)
+            assert (status, told["error"]["type"]) == (400, "invalid_request_error"), (path, body[:60], told)
+        assert await generated(w.engines[0]) == 0
+        assert (await w.client.chat.completions.create(**CHAT)).choices[0].message.content == SAID
+
+
 async def test_in_a_mixed_fleet_workers_of_both_kinds_answer_and_tools_go_to_those_that_have_them() -> None:
     async with world("http", kinds=("http", "sglang", "vllm"), policy="round_robin", **QUIET) as w:
         for _ in range(6):
@@ -228,6 +257,11 @@ async def test_prompts_that_begin_alike_go_to_the_worker_that_has_their_tokens()
             model=MODEL, messages=[system, {"role": "user", "content": "again"}], max_tokens=2
         )
         assert got.usage.prompt_tokens_details.cached_tokens > 100
+        asked = {"request": {"model": MODEL, "messages": [system, {"role": "user", "content": "why"}]}}
+        _, told = await w.post("/routing/explain", asked)
+        (chosen,) = [choice for choice in told["roles"][0]["choices"] if choice["in_use"]]
+        busy = [engine.url for engine in w.engines if await generated(engine)]
+        assert [chosen["worker"]["url"]] == busy
 
 
 async def test_ids_and_their_text_are_one_prompt_to_the_policy() -> None:

@@ -20,11 +20,11 @@ TEMPLATE = (
 
 
 @cache
-def tokenizer(family: str = "qwen") -> Tokenizer:
+def tokenizer(family: str = "qwen", template: str = TEMPLATE) -> Tokenizer:
     data = families.trained(family)
-    model = built(ModelFiles("here", data, {"default": TEMPLATE}))
+    model = built(ModelFiles("here", data))
     end = model.engine.tokenizer.token_to_id(END[family])
-    files = ModelFiles("here", data, {"default": TEMPLATE}, stop_ids=(end,))
+    files = ModelFiles("here", data, {"default": template}, stop_ids=(end,))
     return Tokenizer("t", family, Loaded(built(files), ThreadPoolExecutor(1), CacheSettings()))
 
 

@@ -156,7 +156,7 @@ def test_a_bad_chat_is_refused_by_the_name_of_what_is_wrong(change: dict[str, An
         ({"input_ids": [[]]}, "input_ids[0]"),
         ({"input_ids": [-1]}, "input_ids"),
         ({"text": "a", "sampling_params": {"max_new_tokens": 0}}, "sampling_params.max_new_tokens"),
-        ({"text": "a", "sampling_params": {"temperature": 9}}, "sampling_params.temperature"),
+        ({"text": "a", "sampling_params": {"temperature": -9}}, "sampling_params.temperature"),
         ({"text": "a", "sampling_params": [{}]}, "sampling_params"),
         ({"text": "a", "image_data": "x"}, "image_data"),
         ({"text": "a", "sampling_params": {"stop_regex": "x"}}, "sampling_params.stop_regex"),
@@ -199,7 +199,8 @@ def test_messages_are_made_ready_for_a_template() -> None:
             {"role": "tool", "tool_call_id": "c", "content": "1"},
         ]
     ).chat.messages
-    assert messages[0]["content"] == "one two"
+    assert messages[0]["content"] == parts
+    assert chat(messages=[{"role": "user", "content": parts[:1]}]).chat.messages[0]["content"] == "one"
     assert messages[1]["tool_calls"][0]["function"]["arguments"] == {"x": 1}
     assert messages[2] == {"role": "tool", "tool_call_id": "c", "content": "1"}
 
@@ -209,6 +210,17 @@ async def test_a_chat_is_rendered_and_encoded() -> None:
     assert prompt.text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert list(prompt.ids) == encoded(prompt.text)
     assert prompt.limit is None
+
+
+async def test_parts_of_a_content_are_joined_where_the_template_takes_none() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    wanted = chat(messages=[{"role": "user", "content": parts}])
+    for separator in (" ", "\n"):
+        (prompt,) = await prompts_for(wanted, tokenizer(), None, separator)
+        assert prompt.text.startswith(f"<|im_start|>user\none{separator}two<|im_end|>")
+    looping = "{% for m in messages %}{% for part in m.content %}[{{ part.text }}]{% endfor %}{% endfor %}"
+    (prompt,) = await prompts_for(wanted, tokenizer(template=looping), None)
+    assert prompt.text == "[one][two]"
 
 
 async def test_ids_are_taken_as_they_are_and_spelt_only_to_be_echoed() -> None:
