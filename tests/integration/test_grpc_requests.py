@@ -15,6 +15,7 @@ from gateway.simulator.process import SimulatorProcess
 from gateway.simulator.text import answer
 from gateway.simulator.tokenizer import sim_tokenizer
 from gateway.workers.model import Circuit
+from tests.integration.fleet import HeadlessGateway
 from tests.integration.grpc_world import KINDS
 from tests.integration.simulator_world import until
 from tests.integration.test_grpc_openai_client import MODEL, World, status_of, world
@@ -324,3 +325,33 @@ async def test_sglangs_prefill_and_decode_workers_meet_over_grpc(*, stream: bool
             meets = [each["disaggregated_params"] for each in asked]
             assert [meet["bootstrap_port"] for meet in meets] == [8998, 8998]
             assert [await generated(engine) for engine in (prefill, decode)] == [2, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_gateway_as_a_process_on_its_own_loop_serves_ends_and_leaves_nothing(kind: str) -> None:
+    async with (
+        SimulatorProcess("--grpc", kind, "--served-model-name", MODEL) as engine,
+        HeadlessGateway("--worker-urls", engine.url) as process,
+    ):
+
+        async def is_ready() -> bool:
+            async with aiohttp.ClientSession() as session, session.get(f"{process.address}/readiness") as got:
+                return got.status == 200
+
+        await until(is_ready, "the gateway to be ready")
+        async with openai.AsyncOpenAI(base_url=f"{process.address}/v1", api_key="k", max_retries=0) as client:
+            stream = await client.chat.completions.create(stream=True, **CHAT)
+            texts: list[str] = []
+            await said(stream, texts)
+            assert "".join(texts) == SAID
+            stream = await client.chat.completions.create(stream=True, model=MODEL, messages=MESSAGES)
+            async for _ in stream:
+                break
+            assert process.process is not None
+            process.process.terminate()  # the stream goes on to its end, then the gateway is gone
+            await said(stream, texts)
+            assert "".join(texts).endswith(answer(chat_prompt(MESSAGES)).text[-20:])
+        async with asyncio.timeout(20):
+            assert await process.process.wait() == 0
+        bad = [event for event in process.events if event.get("level") in ("error", "critical")]
+        assert not bad
