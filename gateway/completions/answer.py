@@ -39,6 +39,9 @@ class Heading:
 class Answer:
     """One request's answer. `take` pieces until it is `complete`, then `close`."""
 
+    repeats = False
+    """Each event of a stream repeats what was said before."""
+
     def __init__(self, asked: Asked, prompts: Sequence[Prompt], tokenizer: Tokenizer, heading: Heading) -> None:
         self.asked = asked
         self.prompts = prompts
@@ -46,8 +49,9 @@ class Answer:
         self.heading = heading
         self.kv_transfer: Mapping[str, object] | None = None
         count = asked.sampling.n
+        keep = self.repeats or not asked.stream
         self.choices = [
-            Choice(prompt * count + nth, prompt, tokenizer, asked.sampling)
+            Choice(prompt * count + nth, prompt, tokenizer, asked.sampling, keep=keep)
             for prompt in range(len(prompts))
             for nth in range(count)
         ]

@@ -30,6 +30,7 @@ class Choice:
     __slots__ = (
         "_decoder",
         "_held",
+        "_keep",
         "_keep_stop",
         "_stop_ids",
         "_stops",
@@ -46,7 +47,8 @@ class Choice:
         "tokens",
     )
 
-    def __init__(self, index: int, prompt: int, tokenizer: Tokenizer, sampling: Sampling) -> None:
+    def __init__(self, index: int, prompt: int, tokenizer: Tokenizer, sampling: Sampling, *, keep: bool = True) -> None:
+        """`keep`: what it says is asked for again, as `said`, `ids` and `logprobs`."""
         self.index = index
         self.prompt = prompt
         self.begun = False
@@ -67,6 +69,7 @@ class Choice:
         self._stops = StopStrings(sampling.stop, include=sampling.no_stop_trim) if sampling.stop else None
         own = frozenset() if sampling.ignore_eos else tokenizer.eos_ids
         self._stop_ids = own | frozenset(sampling.stop_token_ids)
+        self._keep = keep
         self._keep_stop = sampling.no_stop_trim
         self._held: list[int] = []
         """The last id, where it may be the one the engine stops at."""
@@ -80,12 +83,13 @@ class Choice:
             self.prompt_logprobs = piece.prompt_logprobs
         text, count = self._read(piece.token_ids)
         self.tokens += count
-        self.ids += piece.token_ids[:count]
         logprobs = piece.logprobs[:count]
         if self.finish is None and piece.finish is not None:
             text += self._end(piece.finish)
-        self.logprobs += logprobs
-        self.text.append(text)
+        if self._keep:
+            self.ids += piece.token_ids[:count]
+            self.logprobs += logprobs
+            self.text.append(text)
         return Spoken(text, logprobs)
 
     def _read(self, ids: Sequence[int]) -> tuple[str, int]:

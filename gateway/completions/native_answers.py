@@ -11,6 +11,8 @@ from gateway.engines.generation import Finish, TokenLogprob
 class NativeAnswer(Answer):
     """A list of prompts, and several choices, give a list of answers."""
 
+    repeats = True
+
     def events(self, choice: Choice, spoken: Spoken) -> Iterable[dict[str, Any]]:
         if spoken.text or spoken.logprobs or choice.finish is not None:
             event = self._said(choice)

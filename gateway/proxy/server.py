@@ -44,6 +44,12 @@ def _nobody_probes(worker_id: WorkerId) -> None:
     """No health checker was given."""
 
 
+def _load_what_ids_take() -> None:
+    """Ahead of the first request that needs it, and off the loop: some 20 ms."""
+    import gateway.proxy.generated
+    import gateway.proxy.generated_pairs  # noqa: F401 - loaded for `opening`
+
+
 class DataPlane:
     """The proxy on its port. An async context manager; leaving it ends what is still under way.
 
@@ -82,6 +88,8 @@ class DataPlane:
             generating=generating,
         )
         self._control = control
+        self._knows_ids = False
+        """What gRPC workers take has been loaded, or is being."""
         self._front: Front | None = None
         self._servers: list[asyncio.Server] = []
         self._addresses: tuple[Address, ...] = ()
@@ -164,6 +172,11 @@ class DataPlane:
             self._later(0.0, traffic.admission.room_freed)
         if isinstance(fact, facts.StateChanged) and fact.new is State.UNHEALTHY:
             self._later(0.0, partial(self._move_on, fact.worker))
+        if self._knows_ids or traffic.stopping or not isinstance(fact, facts.StateChanged | facts.Discovered):
+            return
+        if traffic.fleet.special:
+            self._knows_ids = True
+            self._scope.spawn(asyncio.to_thread(_load_what_ids_take), name="load")
 
     def _move_on(self, worker_id: WorkerId) -> None:
         """A worker is unhealthy. If it is also silent, nobody should wait for it who can still ask another."""
