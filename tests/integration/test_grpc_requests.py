@@ -355,3 +355,32 @@ async def test_the_gateway_as_a_process_on_its_own_loop_serves_ends_and_leaves_n
             assert await process.process.wait() == 0
         bad = [event for event in process.events if event.get("level") in ("error", "critical")]
         assert not bad
+
+
+@pytest.mark.parametrize(("fault", "status"), [(500, 502), (400, 400)])
+async def test_what_happens_to_the_prefill_half_is_the_whole_requests(fault: int, status: int) -> None:
+    flags = ("--grpc", "sglang", "--served-model-name", MODEL, "--disaggregation-mode")
+    async with SimulatorProcess(*flags, "prefill") as prefill, SimulatorProcess(*flags, "decode") as decode:
+        options = {"pd_disaggregation": True, "prefill": (prefill.url, "8998"), "decode": (decode.url,), **QUIET}
+        async with gateway(retry_max_retries=1, **options) as running:
+            for engine in (prefill, decode):
+                await ready(running, engine.url)
+
+            async def is_ready() -> bool:
+                return (await status_of(running, "/readiness"))[0] == 200
+
+            await until(is_ready, "the pair to be ready")
+            await prefill.fault(status=fault)
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(f"{running.address}/v1/chat/completions", json=CHAT) as got,
+            ):
+                told = await got.json()
+                assert (got.status, told["error"]["code"]) == (status, "prefill_error")
+                assert f"simulated {fault}" in told["error"]["message"]
+
+            async def free() -> bool:
+                stats = await decode.stats()
+                return not stats["running"] and not stats["waiting"] and not running.in_flight
+
+            await until(free, "the decode worker to be told")
