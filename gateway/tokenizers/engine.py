@@ -77,7 +77,7 @@ class Engine:
 
 
 def engine_of(data: bytes, name: str, specials: Iterable[str] = ()) -> Engine:
-    """The tokenizer in these bytes. The library holds the interpreter lock meanwhile, some 40 ms a MB. Raises
+    """The tokenizer in these bytes. The library holds the interpreter lock meanwhile, 20 to 40 ms a MB. Raises
     SourceUnusable. `specials`: tokens that the model's settings call special; those of its vocabulary that the file
     does not list as added tokens become special here, as with transformers."""
     # Else the library encodes in threads of its own, which the priority of ours says nothing to.
