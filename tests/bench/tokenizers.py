@@ -51,7 +51,10 @@ class Lateness:
     def text(self) -> str:
         ordered = sorted(self.late)
         p99, worst = ordered[int(len(ordered) * 0.99)], ordered[-1]
-        return f"late p99 {1e3 * p99:.2f} ms, worst {1e3 * worst:.2f} ms"
+        over = sum(late > LATE_GOAL_MS / 1e3 for late in ordered)
+        return (
+            f"late p99 {1e3 * p99:.2f} ms, worst {1e3 * worst:.2f} ms, {over} of {len(ordered)} over {LATE_GOAL_MS:g}"
+        )
 
     @property
     def worst_ms(self) -> float:
