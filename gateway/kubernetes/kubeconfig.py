@@ -68,9 +68,11 @@ class _Opened:
         from kubernetes_asyncio.config.kube_config import ConfigNode, KubeConfigMerger
 
         self._node = ConfigNode
-        self._files = KubeConfigMerger(os.pathsep.join(map(str, paths)))
-        if self._files.config is None:
-            raise NoAccess("the kubeconfig is empty", field="kubeconfig")
+        said = [path for path in paths if path.read_bytes().strip()]  # the library stumbles over empty files
+        self._files = KubeConfigMerger(os.pathsep.join(map(str, said)))
+        if not said or self._files.config is None:
+            shown = os.pathsep.join(map(str, paths))
+            raise NoAccess(f"the kubeconfig is empty: {shown}", field="kubeconfig")
         self._merged: Any = self._files.config  # a tree of untyped nodes
         self._context = context or self._current(paths)
         chosen = self._named("contexts", self._context)["context"]

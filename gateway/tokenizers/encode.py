@@ -12,9 +12,10 @@ from array import array
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.tokenizers.cache import CacheCounts, IdCache
-from gateway.tokenizers.engine import Engine
+from gateway.tokenizers.engine import Engine, ids_of
 from gateway.tokenizers.pieces import Cutter
 
 INLINE_CHARS = 2048
@@ -93,8 +94,8 @@ class Encoding:
     async def _fresh(self, texts: list[str], *, add_special: bool = False) -> "list[array[int]]":
         if sum(map(len, texts)) <= INLINE_CHARS:
             return [self._engine.encode(text, add_special=add_special) for text in texts]
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: self._engine.encode_many(texts, add_special=add_special))
+        job = partial(self._engine.encodings, texts, add_special=add_special)
+        return ids_of(await asyncio.get_running_loop().run_in_executor(self._pool, job))
 
     def counts(self) -> tuple[CacheCounts | None, CacheCounts | None]:
         """The exact cache's and the prefix cache's counters; None for one that is off."""

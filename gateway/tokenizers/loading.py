@@ -1,7 +1,7 @@
 """Fetching and building a tokenizer away from the loop: in threads of their own, with progress and cancellation.
 
 A try that failed for the moment (the network, a hub that is overloaded) is made again. The `tokenizers` library
-holds the interpreter lock while it builds a tokenizer, some 40 ms a MB of its file; everything else here lets go.
+holds the interpreter lock while it builds a tokenizer, 20 to 40 ms a MB of its file; everything else here lets go.
 """
 
 import asyncio

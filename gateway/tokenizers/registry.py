@@ -92,7 +92,7 @@ class TokenizerRegistry:
         self._scope = Scope("tokenizers")
         self._loading = ThreadPoolExecutor(LOADERS, "tokenizer-load")
         self._encoding = ThreadPoolExecutor(ENCODERS, "tokenizer", _behind_the_loop)
-        self._rendering = ThreadPoolExecutor(RENDERERS, "chat-template", _behind_the_loop)
+        self._rendering = ThreadPoolExecutor(RENDERERS, "chat-template")
         self.loads = Loads(self._scope, self._loading, loader)
 
     async def __aenter__(self) -> Self:
@@ -317,7 +317,8 @@ class TokenizerRegistry:
 
 
 def _behind_the_loop() -> None:
-    """Let the loop's thread go first where cores are few. Only Linux knows priorities of threads."""
+    """Let the loop's thread go first where cores are few. Only Linux knows priorities of threads. Not for threads
+    that run Python: one that is put aside while it holds the interpreter lock keeps the loop waiting."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
 
