@@ -7,7 +7,10 @@ and no gRPC worker hears of it.
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+
+from msgspec import structs
 
 from gateway.completions.answer import Answer, Heading
 from gateway.completions.asked import FORMS, Asked, Form, asked
@@ -15,7 +18,7 @@ from gateway.completions.native_answers import NativeAnswer
 from gateway.completions.openai_answers import ChatAnswer, TextAnswer
 from gateway.completions.prompts import Prompt, prompts_for
 from gateway.engines.generation import Bootstrap, Generate
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, WorkerNotFound
 from gateway.proxy.engine_upstream import Call, Embed, EngineLost, EngineUpstream, Generation
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.generating import Generating, NotOverGrpc, context_of, over_grpc, separator_of
@@ -63,28 +66,36 @@ class Generated(Exchange):
             if route not in FORMS:
                 raise NotOverGrpc(f"{route.decode()}: the workers of this model speak gRPC, which does not have it")
             wanted = asked(route, self.request.body)
-            entries = self._served_over_grpc()
-            tokenizer = self._parts.tokenizer(self._model_of(entries))
+            model = self.traffic.fleet.canonical(self._hints.model) or self._any_model()
+            entries = over_grpc(self.traffic.fleet.registry.serving(model))
+            tokenizer = self._parts.tokenizer(self._model_of(entries, model))
         except GatewayError as error:
             self._because = error
             super()._first_attempt(now)
             return
         self.client.set_deadline(self._due)
-        job = self._prepare(wanted, tokenizer, entries)
+        job = self._prepare(wanted, tokenizer, entries, model)
         self._pending = self._parts.scope.spawn(job, name="prepare a prompt")
 
-    def _served_over_grpc(self) -> tuple[Entry, ...]:
-        fleet = self.traffic.fleet
-        return over_grpc(fleet.registry.serving(fleet.canonical(self._hints.model)))
+    def _any_model(self) -> str:
+        """For a request that names none, as its ids mean something to one model only: that of the worker it asks
+        for, else the first one with a tokenizer, and if possible with a worker that can take it now."""
+        fleet, tokenizers = self.traffic.fleet, self._parts.tokenizers
+        entries = [*fleet.group(None, self.role).candidates, *fleet.registry.serving(None)]
+        target = self.request.fields.get(b"x-smg-target-worker")
+        if target is not None:
+            with suppress(WorkerNotFound):  # which is said when it is chosen
+                entries = [fleet.registry.find(target.decode("latin-1"))]
+        names = [name for entry in over_grpc(entries) if (name := entry.worker.model_id)]
+        return next((name for name in names if tokenizers.get(name) is not None), names[0] if names else "")
 
-    def _model_of(self, entries: tuple[Entry, ...]) -> str:
-        """The model whose tokenizer it takes: of a request that names none, the first one's."""
-        model = self.traffic.fleet.canonical(self._hints.model)
-        if model is not None and any(model in entry.worker.models for entry in entries):
+    def _model_of(self, entries: tuple[Entry, ...], model: str) -> str:
+        """The model whose tokenizer it takes: where no worker names the one asked for, the first one's own."""
+        if any(model in entry.worker.models for entry in entries):
             return model
-        return next((name for entry in entries if (name := entry.worker.model_id)), model or "")
+        return next((name for entry in entries if (name := entry.worker.model_id)), model)
 
-    async def _prepare(self, wanted: Asked, tokenizer: Tokenizer, entries: tuple[Entry, ...]) -> None:
+    async def _prepare(self, wanted: Asked, tokenizer: Tokenizer, entries: tuple[Entry, ...], model: str) -> None:
         try:
             context = context_of(entries, tokenizer)
             prompts = await prompts_for(wanted, tokenizer, context, separator_of(entries))
@@ -95,6 +106,8 @@ class Generated(Exchange):
             self._because = GatewayError("the prompt could not be prepared")
         else:
             self._prepared = Prepared(wanted, prompts, tokenizer)
+            if self._hints.model is None and model:
+                self._hints = structs.replace(self._hints, model=model)
         self._pending = None
         super()._first_attempt(self.traffic.mono())
 

@@ -1,12 +1,13 @@
 """The prefill half of a request that two gRPC workers serve: its calls, until all have ended. Implements `leg.Leg`."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 import msgspec
 
-from gateway.engines.generation import EngineError, GrpcEngine
+from gateway.engines.generation import EngineError, ErrorKind, GrpcEngine
 from gateway.proxy.dispatch import Dispatch
 from gateway.proxy.engine_upstream import TOLD, Call, EngineLost, all_of
 from gateway.proxy.generating import Generating
@@ -15,6 +16,8 @@ from gateway.proxy.traffic import Traffic
 from gateway.proxy.upstream import UpstreamError
 from gateway.workers.entry import Entry
 from gateway.workers.meters import Outcome
+
+logger = logging.getLogger(__name__)
 
 
 class GeneratedLeg:
@@ -42,6 +45,9 @@ class GeneratedLeg:
             await all_of([self._read(engine, call, timeout_s) for call in calls])
         except EngineError as error:
             self._failed(error)
+        except Exception:  # whatever it is, the client gets an answer
+            logger.exception("generation_failed")
+            self._failed(EngineError(ErrorKind.INTERNAL, "the prefill could not be read"))
         else:
             self._done(200, {"kv_transfer_params": self._handed_over} if self._handed_over else {})
 
