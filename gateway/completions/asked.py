@@ -25,6 +25,8 @@ COMPLETION_TOKENS = 16
 """How long a completion may be that says nothing of it, by OpenAI's rule."""
 NATIVE_TOKENS = 128
 MOST_PROMPTS = 2048
+MOST_ANSWERS = 2048
+"""Choices of all prompts of a request."""
 MOST_LOGPROBS = 20
 
 
@@ -97,11 +99,19 @@ def asked(route: bytes, body: bytes) -> Asked:
         case Form.CHAT:
             return _chat(decoded(body, ChatBody))
         case Form.TEXT:
-            return _text(decoded(body, CompletionBody))
+            return _bounded(_text(decoded(body, CompletionBody)), "n")
         case Form.NATIVE:
-            return _native(decoded(body, GenerateBody))
+            return _bounded(_native(decoded(body, GenerateBody)), "sampling_params.n")
         case Form.EMBEDDING:
             return _embedding(decoded(body, EmbeddingBody))
+
+
+def _bounded(made: Asked, field: str) -> Asked:
+    """Many choices of many prompts would be a small request that takes seconds only to begin."""
+    if made.sampling.n > 1 and made.sampling.n * len(made.prompts) > MOST_ANSWERS:
+        accepted = f"at most {MOST_ANSWERS} choices over all {len(made.prompts)} prompts"
+        raise wrong(field, made.sampling.n, accepted)
+    return made
 
 
 def _chat(body: ChatBody) -> Asked:

@@ -35,6 +35,8 @@ READ_AHEAD = 64
 LINGER_S = 1.0
 LINGER_PIECES = 32
 """After the last token, and after a stop string, the engine ends by itself: it has so long before it is told to."""
+BEGUN_AT_ONCE = 8
+"""Calls of one request that begin in one turn of the loop."""
 _CONNECTION = ("connection refused", "no connection in time", "cannot resolve host", "TLS: ")
 TOLD = {ErrorKind.INVALID: 400, ErrorKind.UNSUPPORTED: 501, ErrorKind.EXHAUSTED: 429, ErrorKind.INTERNAL: 500}
 """Kinds of errors that are the engine's answer, each with its status."""
@@ -237,16 +239,23 @@ async def _linger(pieces: Any) -> None:
 
 
 async def all_of(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run them side by side. Raises the first one's EngineError, after the others were ended."""
+    """Run them side by side, begun a few in each turn of the loop: to begin one takes a moment. Raises the first
+    one's EngineError, after the others were ended."""
     if len(jobs) == 1:
         await jobs[0]
         return
+    begun = 0
     try:
         async with asyncio.TaskGroup() as group:
-            for job in jobs:
+            for begun, job in enumerate(jobs, 1):
                 group.create_task(job)
+                if not begun % BEGUN_AT_ONCE:
+                    await asyncio.sleep(0)
     except* EngineError as failed:
         first = failed.exceptions[0]
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from None
+    finally:
+        for job in jobs[begun:]:
+            job.close()

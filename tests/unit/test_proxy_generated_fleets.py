@@ -2,13 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
-from gateway.engines.generation import Piece
+from gateway.completions.asked import MOST_ANSWERS, asked
+from gateway.completions.prompts import AT_ONCE, prompts_for
+from gateway.engines.generation import EngineError, ErrorKind, Generate, Piece
+from gateway.errors import BadRequest
+from gateway.proxy.engine_upstream import BEGUN_AT_ONCE
 from gateway.proxy.generating import Generating
 from gateway.proxy.messages import Request
 from gateway.proxy.opening import open_exchange
@@ -29,6 +35,41 @@ class Tokenizers:
 
     def missing_for(self, models: Any) -> dict[str, str]:
         return dict.fromkeys(models, "it was never added")
+
+
+class Turns:
+    """Counts the turns of the loop."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.over = False
+
+    def tick(self) -> None:
+        self.now += 1
+        if not self.over:
+            asyncio.get_running_loop().call_soon(self.tick)
+
+
+@contextmanager
+def counted_turns() -> Iterator[Turns]:
+    turns = Turns()
+    turns.tick()
+    yield turns
+    turns.over = True
+
+
+class TimedEngine(FakeEngine):
+    """Knows in which turn of the loop its calls began."""
+
+    def __init__(self, says: FakeEngine, turns: Turns) -> None:
+        super().__init__()
+        self.says, self.turns = says.says, turns
+        self.began: Counter[int] = Counter()
+
+    async def generate(self, call: Generate, *, timeout_s: float) -> AsyncGenerator[Piece, None]:
+        self.began[self.turns.now] += 1
+        async for piece in super().generate(call, timeout_s=timeout_s):
+            yield piece
 
 
 class Fleet:
@@ -118,3 +159,45 @@ async def test_a_prefill_half_that_breaks_its_promises_does_not_leave_the_client
     assert (client.status, decode.closed) == (502, len(decode.calls))
     assert "generation_failed" in caplog.text
     assert fleet.scene.traffic.in_flight == 0
+
+
+async def test_calls_for_many_prompts_begin_a_few_at_a_time(fleet: Fleet) -> None:
+    with counted_turns() as turns:
+        engine = TimedEngine(fleet.add("grpc://m:1", "m", engine=Engine.VLLM), turns)
+        fleet.engines["grpc://m:1"] = engine
+        client = await fleet.ask(b"/v1/completions", model="m", prompt=[PROMPT] * 100)
+        body = json.loads(client.got.partition(b"\r\n\r\n")[2])
+    assert [choice["text"] for choice in body["choices"]] == ["one"] * 100
+    assert (engine.began.total(), max(engine.began.values())) == (100, BEGUN_AT_ONCE)
+
+
+async def test_calls_that_have_not_begun_are_forgotten_when_one_fails(fleet: Fleet) -> None:
+    engine = fleet.add("grpc://m:1", "m", engine=Engine.VLLM)
+    engine.says = [EngineError(ErrorKind.INVALID, "one too many")]
+    client = await fleet.ask(b"/v1/completions", model="m", prompt=[PROMPT] * 100)
+    await fleet.parts.scope.close()
+    assert client.status == 400
+    assert 1 <= len(engine.calls) <= 2 * BEGUN_AT_ONCE
+    assert engine.closed == len(engine.calls)
+
+
+async def test_many_short_prompts_are_encoded_a_few_in_a_turn() -> None:
+    wanted = asked(b"/v1/completions", json.dumps({"model": "m", "prompt": [PROMPT] * 40}).encode())
+    with counted_turns() as turns:
+        before = turns.now
+        made = await prompts_for(wanted, tokenizer(), None)
+        assert (len(made), turns.now - before) == (40, 40 // AT_ONCE)
+
+
+@pytest.mark.parametrize(("count", "fits"), [(16, True), (17, False)])
+def test_choices_of_all_prompts_together_are_bounded(count: int, *, fits: bool) -> None:
+    per_prompt = MOST_ANSWERS // 16
+    native = json.dumps({"text": ["a"] * count, "sampling_params": {"n": per_prompt}}).encode()
+    openai = json.dumps({"model": "m", "prompt": ["a"] * count, "n": per_prompt}).encode()
+    for route, body, field in ((b"/generate", native, "sampling_params.n"), (b"/v1/completions", openai, "n")):
+        if fits:
+            assert asked(route, body).sampling.n == per_prompt
+            continue
+        with pytest.raises(BadRequest, match="choices over all 17 prompts") as caught:
+            asked(route, body)
+        assert caught.value.field == field
