@@ -146,8 +146,15 @@ class TextAnswer(OpenAiAnswer):
             "text_offset": offsets,
             "token_logprobs": [_or_none(token) for token in tokens],
             "tokens": texts,
-            "top_logprobs": [{name(each): finite(value) for each, value in token.top[:most]} for token in tokens],
+            "top_logprobs": [self._tops(token, most) for token in tokens],
         }
+
+    def _tops(self, token: TokenLogprob, most: int) -> dict[str, float] | None:
+        """The alternatives by their texts: one more than asked for where the chosen token is none of the likeliest,
+        as OpenAI and vLLM have it; nothing for a prompt's first token, which nothing came before."""
+        if token.logprob is None and not token.top:
+            return None
+        return {self.tokenizer.token_text(each): finite(value) for each, value in token.top[: most + 1]}
 
 
 def _or_none(token: TokenLogprob) -> float | None:

@@ -112,6 +112,18 @@ def test_an_echoed_prompt_comes_first_with_its_logprobs() -> None:
     assert (events[0]["choices"][0]["text"], events[0]["choices"][0]["logprobs"]) == ("hi there", told)
 
 
+def test_a_completion_names_one_alternative_more_where_the_chosen_token_is_an_unlikely_one() -> None:
+    chosen, first, second, _ = ids = [encoded(text)[0] for text in ("a", "b", "c", "d")]
+    prompt = (TokenLogprob(first, None), TokenLogprob(second, -1.0, ((second, -1.0),)))
+    tops = tuple((token, -1.0 - at) for at, token in enumerate(ids))
+    piece = Piece(0, (chosen,), (TokenLogprob(chosen, -1.0, tops[:3]),), prompt, finish=Finish("length"))
+    told = json.loads(all_of(answer_to("text", echo=True, logprobs=2), [piece]))["choices"][0]["logprobs"]
+    assert told["top_logprobs"] == [None, {"c": -1.0}, {"a": -1.0, "b": -2.0, "c": -3.0}]
+    piece = Piece(0, (chosen,), (TokenLogprob(chosen, -1.0, tops),), finish=Finish("length"))
+    told = json.loads(all_of(answer_to("text", logprobs=2), [piece]))["choices"][0]["logprobs"]
+    assert told["top_logprobs"] == [{"a": -1.0, "b": -2.0, "c": -3.0}]
+
+
 def test_the_native_form_tells_how_it_ended() -> None:
     for finish, said in (
         (Finish("length"), {"type": "length", "length": 3}),
