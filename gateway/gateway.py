@@ -14,15 +14,26 @@ from typing import Self
 
 from gateway import __version__
 from gateway.api.app import ApiParts, build_app
+from gateway.completions.joining import TokenizerJoins
+from gateway.engines.grpc_engines import Engines
 from gateway.kubernetes.access import Access, find
 from gateway.kubernetes.discovery import DiscoveryStatus, PodDiscovery
 from gateway.kubernetes.reflector import Reflector
 from gateway.kubernetes.selectors import common
 from gateway.operations import Add, Operations
-from gateway.parts import breaker_settings, health_settings, overload_settings, pod_rules, proxy_settings, routing_plan
+from gateway.parts import (
+    breaker_settings,
+    health_settings,
+    overload_settings,
+    pod_rules,
+    proxy_settings,
+    routing_plan,
+    wanted_tokenizers,
+)
 from gateway.proxy.control import ControlApp
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
+from gateway.proxy.generating import Generating
 from gateway.proxy.server import DataPlane
 from gateway.settings import Settings
 from gateway.settings.traffic import prefill_workers
@@ -30,6 +41,7 @@ from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import MetricSources, MetricsServer
 from gateway.telemetry.sampler import Sampler
+from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers import facts
 from gateway.workers.checker import HealthChecker
 from gateway.workers.deadlines import Deadlines
@@ -37,6 +49,7 @@ from gateway.workers.discovery import Discovery
 from gateway.workers.facts import Cause, Event
 from gateway.workers.load import LoadMonitor
 from gateway.workers.model import Role, Secret, Source, State, WorkerId, WorkerSpec
+from gateway.workers.probing import Prober
 from gateway.workers.registry import Registry
 
 log = get_logger(__name__)
@@ -68,6 +81,8 @@ class Gateway:
         self.fleet = Fleet(self.registry, routing_plan(settings), rng)
         self.sampler = Sampler(self.registry, mono=time.monotonic)
         self.lateness = LoopLateness()
+        self.engines = Engines(self.registry)
+        prober = Prober(ask, self.engines)
         self.checker = HealthChecker(
             self.registry,
             ask,
@@ -75,18 +90,30 @@ class Gateway:
             rng=rng,
             concurrency=settings.health_check_concurrency,
             start_cap_s=settings.worker_startup_check_interval,
+            prober=prober,
         )
-        self.discovery = Discovery(self.registry, ask)
+        self.discovery = Discovery(self.registry, ask, engines=self.engines, prober=prober)
         self.deadlines = Deadlines(self.registry, mono=time.monotonic, startup_s=settings.worker_startup_timeout_secs)
         self.load_monitor = (
             None
             if settings.disable_load_monitoring
             else LoadMonitor(
-                self.registry, ask, mono=time.monotonic, rng=rng, interval_s=settings.load_monitor_interval
+                self.registry,
+                ask,
+                mono=time.monotonic,
+                rng=rng,
+                interval_s=settings.load_monitor_interval,
+                engines=self.engines,
             )
         )
         self.operations = Operations(
             self.registry, wall=time.time, drain_timeout_s=settings.drain_timeout_secs, probe_now=self._look_again
+        )
+        self.tokenizers = TokenizerRegistry(
+            wanted_tokenizers(settings),
+            wall=time.time,
+            rng=rng,
+            note=lambda topic, text: self.registry.note(topic, text, ITSELF),
         )
         self.pods = self._pod_discovery(rng) if settings.service_discovery else None
         self.control = ControlApp(build_app(self._api_parts()))
@@ -97,6 +124,7 @@ class Gateway:
             control=self.control,
             probe_now=self.checker.probe_now,
             rng=rng,
+            generating=Generating(self.tokenizers, self.engines),
         )
         self._stack = AsyncExitStack()
         self.address = ""
@@ -105,9 +133,12 @@ class Gateway:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self.registry.watch(_logged)
+            await stack.enter_async_context(self.engines)
             for part in (self.lateness, self.sampler, self.checker, self.discovery, self.deadlines, self.load_monitor):
                 if part is not None:
                     await stack.enter_async_context(part)
+            await stack.enter_async_context(self.tokenizers)
+            await stack.enter_async_context(TokenizerJoins(self.registry, self.tokenizers, self.engines))
             await stack.enter_async_context(self.control)
             await stack.enter_async_context(self.data_plane)
             settings = self.settings
@@ -138,12 +169,14 @@ class Gateway:
             registry=self.registry,
             operations=self.operations,
             ask=self._ask,
+            engines=self.engines,
             samples=self.sampler,
             stopping=lambda: self.stopping,
             mono=time.monotonic,
             fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
+            tokenizers=self.tokenizers,
             discovery=self._discovery_status(),
         )
 
@@ -156,6 +189,7 @@ class Gateway:
             self.checker,
             self.load_monitor,
             self._discovery_status(),
+            self.tokenizers,
         )
 
     def _pod_discovery(self, rng: Random) -> PodDiscovery:

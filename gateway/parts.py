@@ -10,6 +10,9 @@ from gateway.proxy.retry import RetrySettings
 from gateway.proxy.settings import ProxySettings
 from gateway.routing.settings import RoutingSettings
 from gateway.settings import Settings
+from gateway.tokenizers.encode import CacheSettings
+from gateway.tokenizers.places import place_of, template_path
+from gateway.tokenizers.registry import Wanted
 from gateway.workers.breaker import BreakerSettings
 from gateway.workers.model import HealthSettings, Role, Secret
 from gateway.workers.overload import OverloadSettings
@@ -116,6 +119,24 @@ def routing_plan(settings: Settings) -> RoutingPlan:
             bucket_adjust_interval_s=settings.bucket_adjust_interval_secs,
             load_fresh_s=3 * settings.load_monitor_interval,
         ),
+    )
+
+
+def wanted_tokenizers(settings: Settings) -> Wanted:
+    """Which tokenizer is loaded at start, and what all of them keep."""
+    exact, prefix = settings.tokenizer_cache_enable_l0, settings.tokenizer_cache_enable_l1
+    source = settings.tokenizer_path or settings.model_path
+    return Wanted(
+        caches=CacheSettings(
+            exact_bytes=settings.tokenizer_cache_l0_max_memory if exact else 0,
+            exact_entries=settings.tokenizer_cache_l0_max_entries,
+            prefix_bytes=settings.tokenizer_cache_l1_max_memory if prefix else 0,
+        ),
+        autoload=not settings.disable_tokenizer_autoload,
+        place=place_of(source, settings.chat_template) if source else None,
+        name=settings.model_path or settings.tokenizer_path or "",
+        template=template_path(settings.chat_template) if settings.chat_template else None,
+        aliases=dict(alias.split("=", 1) for alias in settings.model_alias),
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.api.shapes import ErrorJson
+from gateway.engines.grpc_engines import Engines
 from gateway.errors import BadRequest, GatewayError
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
@@ -20,6 +21,7 @@ from gateway.proxy.answers import error_body
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.routes import DATA_ROUTES
 from gateway.telemetry.samples import WorkerSample
+from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.ask import Ask
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
@@ -52,6 +54,9 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    tokenizers: TokenizerRegistry
+    engines: Engines | None = None
+    """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None
     """None: workers are not discovered."""
 
@@ -87,7 +92,7 @@ class Route:
 
 def build_app(parts: ApiParts) -> web.Application:
     """The application with all its routes."""
-    from gateway.api import discovery, events, info, openapi, probes, routing, workers
+    from gateway.api import discovery, events, info, openapi, probes, routing, tokenize, tokenizers, workers
 
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
     app[PARTS] = parts
@@ -97,6 +102,8 @@ def build_app(parts: ApiParts) -> web.Application:
         *workers.ROUTES,
         *routing.ROUTES,
         *discovery.ROUTES,
+        *tokenizers.ROUTES,
+        *tokenize.ROUTES,
         *events.ROUTES,
         *openapi.ROUTES,
     ]

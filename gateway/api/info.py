@@ -10,12 +10,14 @@ from aiohttp import web
 from gateway.api.app import PARTS, ApiParts, Route, json_response
 from gateway.api.shapes import AggregateJson, FlushFailureJson, FlushJson, LoadJson, LoadsJson, OpenAiErrorJson
 from gateway.engines.capabilities import MODEL_INFO, SERVER_INFO
+from gateway.engines.generation import EngineError
+from gateway.engines.grpc_engines import Engines
 from gateway.proxy.answers import error_body
 from gateway.tasks import in_slices
 from gateway.workers.ask import Answer, Unreachable
 from gateway.workers.availability import availability
 from gateway.workers.entry import Entry
-from gateway.workers.model import State
+from gateway.workers.model import Connection, State
 
 FAN_OUT = 32
 TIMEOUT_S = 5.0
@@ -94,6 +96,8 @@ async def flush_cache(request: web.Request) -> web.Response:
     entries = [e for e in parts.registry.entries.values() if e.worker.state in (State.READY, State.DRAINING)]
 
     async def flush(entry: Entry) -> str | None:
+        if entry.worker.connection is Connection.GRPC:
+            return await _flush_over_grpc(parts.engines, entry)
         try:
             answer = await parts.ask(entry.worker, "POST", "/flush_cache", timeout_s=FLUSH_TIMEOUT_S)
         except Unreachable as error:
@@ -105,12 +109,13 @@ async def flush_cache(request: web.Request) -> web.Response:
     failed: list[FlushFailureJson] = [
         {"worker": e.worker.url, "error": why} for e, why in zip(entries, problems, strict=True) if why is not None
     ]
+    over_grpc = sum(e.worker.connection is Connection.GRPC for e in entries)
     body: FlushJson = {
         "status": "partial_success" if failed else "success",
         "message": f"flushed {len(flushed)} of {len(entries)} workers",
         "workers_flushed": len(flushed),
-        "total_http_workers": len(entries),
-        "total_grpc_workers": 0,
+        "total_http_workers": len(entries) - over_grpc,
+        "total_grpc_workers": over_grpc,
         "total_zmq_workers_skipped": 0,
         "total_workers": len(entries),
     }
@@ -119,8 +124,22 @@ async def flush_cache(request: web.Request) -> web.Response:
     return json_response(body, 206 if failed else 200)
 
 
+async def _flush_over_grpc(engines: Engines | None, entry: Entry) -> str | None:
+    """Why it was not flushed; None: it was."""
+    if engines is None:
+        return "gRPC is not available"
+    try:
+        engine = await engines.of(entry.worker)
+        await engine.flush_cache(timeout_s=FLUSH_TIMEOUT_S)
+    except EngineError as error:
+        return error.message
+    return None
+
+
 def _first_ready(parts: ApiParts) -> Entry | None:
-    return next((e for e in parts.registry.entries.values() if availability(e.worker).routable), None)
+    """One that has HTTP routes, if there is any."""
+    ready = [e for e in parts.registry.entries.values() if availability(e.worker).routable]
+    return min(ready, key=lambda entry: entry.worker.connection is Connection.GRPC, default=None)
 
 
 def _no_worker() -> web.Response:
@@ -144,12 +163,20 @@ def _passed(answer: Answer) -> web.Response:
     return web.Response(body=answer.body, status=answer.status, headers={"Content-Type": kind})
 
 
+def _not_over_grpc(route: str, entry: Entry) -> web.Response:
+    """As SMG does: the route passes on a worker's own HTTP answer, and a gRPC worker has none."""
+    text = f"{route} is not supported for gRPC workers; GET /workers/{entry.worker.id} shows what this one told"
+    return json_response(error_body(501, "not_implemented", text), 501, {"X-SMG-Error-Code": "not_implemented"})
+
+
 async def server_info(request: web.Request) -> web.Response:
     """The first ready worker's own answer; of an engine that has none, what was discovered."""
     parts = request.app[PARTS]
     entry = _first_ready(parts)
     if entry is None:
         return _no_worker()
+    if entry.worker.connection is Connection.GRPC:
+        return _not_over_grpc("get_server_info", entry)
     answer = await _forward(parts, entry, SERVER_INFO)
     if answer is not None:
         return _passed(answer)
@@ -162,6 +189,8 @@ async def model_info(request: web.Request) -> web.Response:
     entry = _first_ready(parts)
     if entry is None:
         return _no_worker()
+    if entry.worker.connection is Connection.GRPC:
+        return _not_over_grpc("get_model_info", entry)
     answer = await _forward(parts, entry, MODEL_INFO)
     if answer is not None:
         return _passed(answer)
@@ -178,7 +207,11 @@ async def model_info(request: web.Request) -> web.Response:
 async def engine_metrics(request: web.Request) -> web.Response:
     """All workers' own metrics in one text, each series labelled with its worker."""
     parts = request.app[PARTS]
-    entries = [e for e in parts.registry.entries.values() if e.worker.state is State.READY]
+    entries = [
+        e
+        for e in parts.registry.entries.values()
+        if e.worker.state is State.READY and e.worker.connection is Connection.HTTP
+    ]
 
     async def metrics(entry: Entry) -> str | None:
         try:
@@ -229,7 +262,7 @@ ROUTES = [
         answer=FlushJson,
     ),
     *(
-        Route("GET", path, handler, text, statuses=(200, 503), answer=dict[str, Any], refusal=OpenAiErrorJson)
+        Route("GET", path, handler, text, statuses=(200, 501, 503), answer=dict[str, Any], refusal=OpenAiErrorJson)
         for path, handler, text in (
             ("/get_server_info", server_info, "Server info of the first ready worker"),
             ("/get_model_info", model_info, "Model info of the first ready worker"),

@@ -1,10 +1,13 @@
 """Is the gateway alive, and can it take traffic: `/health`, `/liveness`, `/readiness`, and `/v1/models`."""
 
+from typing import Literal
+
 from aiohttp import web
 
 from gateway.api.app import PARTS, Route, json_response
 from gateway.api.discovery import blind_json
 from gateway.api.shapes import ModelCardJson, ModelsJson, NotReadyJson, ReadyJson, UnroutableJson
+from gateway.completions.joining import missing
 from gateway.workers.availability import availability
 from gateway.workers.model import Role
 
@@ -18,15 +21,18 @@ async def alive(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """At least one worker (of pairs: one of each role) can take a request, and the gateway is not shutting down."""
+    """At least one worker (of pairs: one of each role) can take a request, the tokenizers that workers over gRPC
+    need are there, and the gateway is not shutting down."""
     parts = request.app[PARTS]
     workers = [entry.worker for entry in parts.registry.entries.values()]
     away = [(worker, found.because) for worker in workers if not (found := availability(worker)).routable]
     healthy = len(workers) - len(away)
     roles = {worker.spec.role for worker in workers if availability(worker).routable}
     blind = blind_json(parts.discovery()) if parts.discovery is not None else None
+    untold = missing(workers, parts.tokenizers)
     alone = Role.REGULAR in roles and not parts.disaggregated
-    if (alone or {Role.PREFILL, Role.DECODE} <= roles) and not parts.stopping():
+    enough = alone or {Role.PREFILL, Role.DECODE} <= roles
+    if enough and not untold and not parts.stopping():
         good: ReadyJson = {"status": "ready", "healthy_workers": healthy, "total_workers": len(workers)}
         if blind is not None:
             good["discovery_blind"] = blind
@@ -36,14 +42,24 @@ async def ready(request: web.Request) -> web.Response:
     ]
     bad: NotReadyJson = {
         "status": "not ready",
-        "reason": "draining" if parts.stopping() else "insufficient healthy workers",
+        "reason": _reason(stopping=parts.stopping(), enough=enough),
         "healthy_workers": healthy,
         "total_workers": len(workers),
         "workers": detail,
     }
+    if untold:
+        bad["tokenizers"] = untold
     if blind is not None:
         bad["discovery_blind"] = blind
     return json_response(bad, 503)
+
+
+def _reason(
+    *, stopping: bool, enough: bool
+) -> Literal["insufficient healthy workers", "tokenizer not yet registered", "draining"]:
+    if stopping:
+        return "draining"
+    return "tokenizer not yet registered" if enough else "insufficient healthy workers"
 
 
 async def models(request: web.Request) -> web.Response:

@@ -1,14 +1,19 @@
 """`POST /routing/explain`: for a given request, which worker each policy would take, and why."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.api.app import PARTS, Route, json_response
+from gateway.api.app import PARTS, ApiParts, Route, json_response
 from gateway.api.bodies import decoded, judged
 from gateway.api.shapes import ExplainedJson, ExplainedRoleJson, NamedWorkerJson
+from gateway.completions.asked import FORMS
+from gateway.completions.asked import asked as asked_of
+from gateway.completions.prompts import prompts_for
+from gateway.errors import GatewayError
 from gateway.proxy.explain import RoleExplained, explained
 from gateway.proxy.hints import hints_of
 from gateway.workers.entry import Entry
@@ -36,12 +41,26 @@ async def explain(request: web.Request) -> web.Response:
     headers = {name.lower(): value for name, value in asked.headers.items()}
     caller = headers.get("authorization") or headers.get("x-forwarded-for") or headers.get("cookie")
     key = headers.get("x-smg-routing-key")
-    roles = explained(parts.fleet, hints, key, caller, len(body), parts.mono())
+    tokens = await _tokens(parts, asked.route.encode("utf-8", "replace"), body, hints.model)
+    roles = explained(parts.fleet, hints, key, caller, len(body), parts.mono(), tokens)
     answer: ExplainedJson = {
         "model": parts.fleet.canonical(hints.model),
         "roles": [_role_json(role) for role in roles],
     }
     return json_response(answer)
+
+
+async def _tokens(parts: ApiParts, route: bytes, body: bytes, model: str | None) -> Sequence[int]:
+    """The prompt as ids, where the request would be put into ids; none where that cannot be done."""
+    name = parts.fleet.canonical(model)
+    if name is None or route not in FORMS or not parts.fleet.speaks_grpc(name):
+        return ()
+    tokenizer = parts.tokenizers.get(name)
+    try:
+        prompts = [] if tokenizer is None else await prompts_for(asked_of(route, body), tokenizer, None)
+    except GatewayError:
+        return ()
+    return prompts[0].ids if prompts else ()
 
 
 def _named(entry: Entry) -> NamedWorkerJson:

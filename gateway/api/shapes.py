@@ -78,6 +78,7 @@ class CapabilitiesJson(TypedDict):
     """What the engine told of itself; null where it did not say."""
 
     engine: str
+    connection: Literal["http", "grpc"] | None
     version: str | None
     model_id: str | None
     models: list[str]
@@ -117,7 +118,7 @@ class SpecJson(TypedDict):
     url: str
     models: list[ModelJson]
     worker_type: Literal["regular", "prefill", "decode"]
-    connection_mode: Literal["http"]
+    connection_mode: Literal["http", "grpc"]
     priority: int
     cost: float
     bootstrap_port: NotRequired[int]
@@ -261,10 +262,12 @@ class NotReadyJson(TypedDict):
     """`workers` names up to 20 of those that can take no requests."""
 
     status: Literal["not ready"]
-    reason: Literal["insufficient healthy workers", "draining"]
+    reason: Literal["insufficient healthy workers", "tokenizer not yet registered", "draining"]
     healthy_workers: int
     total_workers: int
     workers: list[UnroutableJson]
+    tokenizers: NotRequired[dict[str, str]]
+    """Models of healthy gRPC workers that have no tokenizer yet, each with the reason."""
     discovery_blind: NotRequired[BlindJson]
 
 
@@ -423,3 +426,89 @@ class ExplainedRoleJson(TypedDict):
 class ExplainedJson(TypedDict):
     model: str | None
     roles: list[ExplainedRoleJson]
+
+
+class TokenizerJson(TypedDict):
+    """SMG's."""
+
+    id: str
+    name: str
+    source: str
+    vocab_size: int
+
+
+class TokenizersJson(TypedDict):
+    tokenizers: list[TokenizerJson]
+
+
+class TokenizerAddedJson(TypedDict):
+    """SMG's, for a tokenizer that is added and for how far it is. The id is empty where nothing was begun."""
+
+    id: str
+    status: Literal["pending", "processing", "completed", "failed"]
+    message: str
+    vocab_size: NotRequired[int]
+
+
+class TokenizerRemovedJson(TypedDict):
+    success: bool
+    message: str
+
+
+class TokenizerErrorMembers(TypedDict):
+    message: str
+    type: str
+
+
+class TokenizerErrorJson(TypedDict):
+    """SMG's error shape on tokenizer routes."""
+
+    error: TokenizerErrorMembers
+
+
+class TokenizedJson(TypedDict):
+    """One of each for a text, lists for several."""
+
+    tokens: list[int] | list[list[int]]
+    count: int | list[int]
+    char_count: int | list[int]
+
+
+class DetokenizedJson(TypedDict):
+    text: str | list[str]
+
+
+class TokenizerCacheJson(TypedDict):
+    """One cache of a tokenizer, or why there is none."""
+
+    enabled: bool
+    off_because: NotRequired[str]
+    hits: NotRequired[int]
+    misses: NotRequired[int]
+    hit_rate: NotRequired[float | None]
+    entries: NotRequired[int]
+    bytes: NotRequired[int]
+    max_bytes: NotRequired[int]
+
+
+class TokenizerDetailJson(TypedDict):
+    """All there is to know of a tokenizer; null where it is not loaded."""
+
+    id: str
+    name: str
+    source: str
+    status: Literal["pending", "processing", "completed", "failed"]
+    message: str
+    since: Rfc3339
+    models: list[str]
+    vocab_size: int | None
+    context_length: int | None
+    chat_templates: list[str]
+    chat_template_error: str | None
+    memory_bytes: int | None
+    exact_cache: TokenizerCacheJson
+    prefix_cache: TokenizerCacheJson
+
+
+class TokenizerDetailsJson(TypedDict):
+    tokenizers: list[TokenizerDetailJson]

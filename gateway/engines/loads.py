@@ -7,7 +7,7 @@ more, is searched for the wanted gauges by one pattern and never taken apart.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.workers.meters import EngineLoad
@@ -47,7 +47,7 @@ def load_of(path: str, reply: object, now: float) -> EngineLoad | None:
     if path == VLLM_LOAD:
         running = _number(reply.get("server_load")) if isinstance(reply, dict) else None
         return None if running is None else EngineLoad(now, running=int(running))
-    return _ranks_load(_ranks(reply), now)
+    return ranks_load(_ranks(reply), now)
 
 
 def _ranks(reply: object) -> list[Mapping[str, Any]]:
@@ -57,7 +57,8 @@ def _ranks(reply: object) -> list[Mapping[str, Any]]:
     return [rank for rank in ranks if isinstance(rank, dict)] if isinstance(ranks, list) else []
 
 
-def _ranks_load(ranks: list[Mapping[str, Any]], now: float) -> EngineLoad | None:
+def ranks_load(ranks: Sequence[Mapping[str, Any]], now: float) -> EngineLoad | None:
+    """The load in the records of an engine's ranks, or None where they tell nothing."""
     running = _sum(_running(rank) for rank in ranks)
     waiting = _sum(_first(rank, "num_waiting_reqs") for rank in ranks)
     used = _sum(_first(rank, "num_used_tokens", "num_tokens") for rank in ranks)

@@ -1,7 +1,7 @@
 """Takes the rest of an answer that nobody will see, so that its connection can be used again; not of a long one."""
 
 from gateway.proxy.messages import AnswerHead
-from gateway.proxy.upstream import Upstream, UpstreamError
+from gateway.proxy.upstream import Answering, UpstreamError
 
 MOST_BYTES = 64 * 1024
 
@@ -9,7 +9,7 @@ MOST_BYTES = 64 * 1024
 class Discard:
     """A Sink."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Answering) -> None:
         self._upstream = upstream
         self._left = MOST_BYTES
 

@@ -22,7 +22,7 @@ from gateway.proxy.retry import BUSY, FAILURES
 from gateway.proxy.routes import DATA_ROUTES
 from gateway.proxy.selection import NoRoom, choose, targeted
 from gateway.proxy.traffic import GATHER_S, Place, Traffic
-from gateway.proxy.upstream import Upstream, UpstreamError
+from gateway.proxy.upstream import Answering, Upstream, UpstreamError
 from gateway.routing.policy import Query
 from gateway.workers.entry import Entry
 from gateway.workers.meters import Outcome
@@ -74,7 +74,7 @@ class Exchange(Relay):
     def __init__(self, traffic: Traffic, client: Client, request: Request) -> None:
         super().__init__(traffic, client, request, DATA_ROUTES[request.route])
         self._dispatch: Dispatch | None = None
-        self._upstream: Upstream | None = None
+        self._upstream: Answering | None = None
         self._pending: Dial | Timer | None = None
         """What will call back: a connection being opened, or the pause before the next attempt."""
         self._due = 0.0
@@ -194,11 +194,10 @@ class Exchange(Relay):
     def _one_of(self, role: Role, now: float) -> Entry:
         fleet, query, fields = self.traffic.fleet, self._query, self.request.fields
         group = fleet.group(query.model, role)
-        if group.reads_text and not query.text:
+        if group.reads_text and not query.text and not query.tokens:
             query.text = self._hints.prompt_text
         if group.reads_caller:
-            caller = fields.get(b"authorization") or fields.get(b"x-forwarded-for") or fields.get(b"cookie")
-            query.caller = caller.decode("latin-1") if caller else None
+            query.caller = self._caller()
         target = fields.get(b"x-smg-target-worker")
         if target is not None and role is self.role:
             return targeted(fleet, target.decode("latin-1"), query, role)
@@ -207,6 +206,11 @@ class Exchange(Relay):
             if not entry.limited or entry.has_room():
                 return entry
         return choose(fleet, group, query, now, self._tried)
+
+    def _caller(self) -> str | None:
+        fields = self.request.fields
+        caller = fields.get(b"authorization") or fields.get(b"x-forwarded-for") or fields.get(b"cookie")
+        return caller.decode("latin-1") if caller else None
 
     def _wait(self, what: Waits, now: float) -> None:
         self._waits = what
@@ -222,11 +226,16 @@ class Exchange(Relay):
 
     # --- an attempt ---
 
-    def _attempt(self, entry: Entry, now: float) -> None:
+    def _dispatched(self, entry: Entry, now: float) -> Dispatch:
+        """An attempt begins."""
         self._dispatch = dispatch = Dispatch(entry, now)
         self._heard = 0.0
         if self.traffic.settings.first_byte_timeout_s:
             self.client.set_deadline(min(self._due, now + self.traffic.settings.first_byte_timeout_s))
+        return dispatch
+
+    def _attempt(self, entry: Entry, now: float) -> None:
+        dispatch = self._dispatched(entry, now)
         self._place = self.traffic.place_of(dispatch.worker)
         upstream = self._place.take()
         if upstream is None:

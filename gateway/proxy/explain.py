@@ -4,6 +4,7 @@ Asks the policies in use with all they have learned, and the others as they woul
 nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -43,11 +44,18 @@ class RoleExplained:
 
 
 def explained(
-    fleet: Fleet, hints: Hints, key: str | None, caller: str | None, size: int, now: float
+    fleet: Fleet,
+    hints: Hints,
+    key: str | None,
+    caller: str | None,
+    size: int,
+    now: float,
+    tokens: Sequence[int] = (),
 ) -> list[RoleExplained]:
-    """For each role that a request takes part in; no choices where there are no candidates."""
+    """For each role that a request takes part in; no choices where there are no candidates. `tokens`: its prompt, for
+    workers that take ids."""
     model = fleet.canonical(hints.model)
-    query = Query(model, text=hints.prompt_text, size=size, key=key, caller=caller)
+    query = Query(model, text=hints.prompt_text, tokens=tokens, size=size, key=key, caller=caller)
     roles = (Role.PREFILL, Role.DECODE) if fleet.pairing and fleet.pairs(model) else (Role.REGULAR,)
     return [_role(fleet, fleet.group(model, role), query, now) for role in roles]
 

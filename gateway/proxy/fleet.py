@@ -15,7 +15,7 @@ from gateway.routing.settings import RoutingSettings
 from gateway.workers import facts
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Event
-from gateway.workers.model import Role, State
+from gateway.workers.model import Connection, Role, State
 from gateway.workers.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class Fleet:
         self.plan = plan
         self._rng = rng
         self._version = -1
-        self._pairing = False
+        self._pairing = self._special = False
+        self._over_grpc: dict[str | None, bool] = {}
         self._groups: dict[Key, Group] = {}
         self._named: dict[str | None, Group] = {}
         """Those of regular workers by the model's own name: what nearly every request asks for."""
@@ -94,8 +95,32 @@ class Fleet:
         self._version = self.registry.version
         self._groups.clear()
         self._named.clear()
-        prefill = any(entry.worker.spec.role is Role.PREFILL for entry in self.registry.entries.values())
+        self._over_grpc.clear()
+        entries = self.registry.entries.values()
+        grpc = any(entry.worker.connection is Connection.GRPC for entry in entries)
+        prefill = any(entry.worker.spec.role is Role.PREFILL for entry in entries)
         self._pairing = prefill or self.plan.disaggregated
+        self._special = self._pairing or grpc
+
+    @property
+    def special(self) -> bool:
+        """Whether any model may be served by pairs, or by workers that take token ids: only then it is worth
+        finding out for each request."""
+        if self.registry.version != self._version:
+            self._look_again()
+        return self._special
+
+    def speaks_grpc(self, model: str | None) -> bool:
+        """Whether any worker that serves this model takes token ids."""
+        if self.registry.version != self._version:
+            self._look_again()
+        key = self.registry.key_of(model)
+        found = self._over_grpc.get(key)
+        if found is None:
+            serving = self.registry.serving(model)
+            found = any(entry.worker.connection is Connection.GRPC for entry in serving)
+            self._over_grpc[key] = found
+        return found
 
     @property
     def pairing(self) -> bool:

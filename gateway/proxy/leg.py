@@ -18,15 +18,28 @@ from gateway.workers.model import Worker
 MOST_BYTES = 16 * 1024 * 1024
 
 
+class Leg(Protocol):
+    """The prefill half, whichever way its worker is spoken to."""
+
+    dispatch: Dispatch
+    status: int
+    body: bytes
+    """The answer's, once there is one."""
+
+    def cancel(self) -> None: ...
+
+    def fail(self, error: UpstreamError) -> None: ...
+
+
 class Whole(Protocol):
     """The request that the half belongs to."""
 
     def head_for(self, worker: Worker, authority: bytes, length: int) -> bytes: ...
 
-    def prefilled(self, leg: "PrefillLeg") -> None:
+    def prefilled(self, leg: Leg) -> None:
         """The answer is complete: see `status` and `body`."""
 
-    def prefill_lost(self, leg: "PrefillLeg", error: UpstreamError, *, gone: bool) -> None:
+    def prefill_lost(self, leg: Leg, error: UpstreamError, *, gone: bool) -> None:
         """There will be no answer."""
 
 

@@ -17,7 +17,7 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.front import Front
 from gateway.proxy.intake import Refused
 from gateway.proxy.messages import Request, write_to
-from gateway.proxy.pairs import open_exchange
+from gateway.proxy.opening import open_exchange
 from gateway.proxy.reader import RequestReader
 from gateway.proxy.relay import Relay
 from gateway.proxy.routes import CONTROL, is_data

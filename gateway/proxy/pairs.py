@@ -9,11 +9,9 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.errors import GatewayError
 from gateway.proxy.bodies import with_members
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.hints import hints_of
-from gateway.proxy.leg import PrefillLeg
+from gateway.proxy.leg import Leg, PrefillLeg
 from gateway.proxy.messages import Request
 from gateway.proxy.relay import Client
 from gateway.proxy.traffic import Traffic
@@ -29,21 +27,6 @@ SHOWN = 300
 """Characters of a worker's error that are repeated."""
 
 
-def open_exchange(traffic: Traffic, client: Client, request: Request) -> Exchange:
-    """The exchange for a request on a data route: with one worker or with a pair."""
-    if not traffic.fleet.pairing or request.route not in PAIRED_ROUTES:
-        return Exchange(traffic, client, request)
-    kind = request.fields.get(b"content-type", b"")
-    if kind.startswith(b"multipart/"):
-        return Exchange(traffic, client, request)
-    try:
-        model = hints_of(request.route, kind, request.body).model
-    except GatewayError:
-        return Exchange(traffic, client, request)  # which will say what is wrong with it
-    pair = traffic.fleet.pairs(traffic.fleet.canonical(model))
-    return (PairExchange if pair else Exchange)(traffic, client, request)
-
-
 class PairExchange(Exchange):
     """One request, served by a prefill and a decode worker."""
 
@@ -55,7 +38,7 @@ class PairExchange(Exchange):
 
     def __init__(self, traffic: Traffic, client: Client, request: Request) -> None:
         super().__init__(traffic, client, request)
-        self._leg: PrefillLeg | None = None
+        self._leg: Leg | None = None
         self._decode: Entry | None = None
         """The worker that is asked once the prefill is done, where they are asked in turn."""
         self._members: disaggregation.Members = {}
@@ -94,7 +77,7 @@ class PairExchange(Exchange):
 
     # --- the prefill half (leg.Whole) ---
 
-    def prefilled(self, leg: PrefillLeg) -> None:
+    def prefilled(self, leg: Leg) -> None:
         if self.over or leg is not self._leg:
             return
         self._leg = None
@@ -106,7 +89,7 @@ class PairExchange(Exchange):
             self.client.set_deadline(self._due)
             super()._attempt(entry, self.traffic.mono())
 
-    def _prefill_refused(self, leg: PrefillLeg) -> None:
+    def _prefill_refused(self, leg: Leg) -> None:
         """The prefill worker answered with an error, which the request then has too."""
         entry, worker = leg.dispatch.entry, leg.dispatch.worker
         said = " ".join(leg.body[: 4 * SHOWN].decode("utf-8", "replace").split())[:SHOWN]
@@ -119,7 +102,7 @@ class PairExchange(Exchange):
         else:
             self._start_over()
 
-    def prefill_lost(self, leg: PrefillLeg, error: UpstreamError, *, gone: bool) -> None:
+    def prefill_lost(self, leg: Leg, error: UpstreamError, *, gone: bool) -> None:
         if self.over or leg is not self._leg:
             return
         self._leg = None

@@ -17,6 +17,7 @@ from gateway.proxy.admission import Admission
 from gateway.proxy.control import ControlDoor
 from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.proxy.front import Front
+from gateway.proxy.generating import Generating
 from gateway.proxy.listener import ClientConnection
 from gateway.proxy.pool import Pools
 from gateway.proxy.settings import ProxySettings
@@ -43,11 +44,18 @@ def _nobody_probes(worker_id: WorkerId) -> None:
     """No health checker was given."""
 
 
+def _load_what_ids_take() -> None:
+    """Ahead of the first request that needs it, and off the loop: some 20 ms."""
+    import gateway.proxy.generated
+    import gateway.proxy.generated_pairs  # noqa: F401 - loaded for `opening`
+
+
 class DataPlane:
     """The proxy on its port. An async context manager; leaving it ends what is still under way.
 
     `control` is where requests go that are not the data plane's. `probe_now` is called with the id of a
-    worker that real traffic could not reach. `mono` is monotonic seconds.
+    worker that real traffic could not reach. `mono` is monotonic seconds. Without `generating` no request goes to
+    gRPC workers.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class DataPlane:
         probe_now: Callable[[WorkerId], None] = _nobody_probes,
         mono: Callable[[], float] = time.monotonic,
         rng: Random | None = None,
+        generating: Generating | None = None,
     ) -> None:
         self.settings = settings or ProxySettings()
         self._registry = registry
@@ -76,8 +85,11 @@ class DataPlane:
             later=self._later,
             rng=self._rng,
             probe_now=probe_now,
+            generating=generating,
         )
         self._control = control
+        self._knows_ids = False
+        """What gRPC workers take has been loaded, or is being."""
         self._front: Front | None = None
         self._servers: list[asyncio.Server] = []
         self._addresses: tuple[Address, ...] = ()
@@ -160,6 +172,11 @@ class DataPlane:
             self._later(0.0, traffic.admission.room_freed)
         if isinstance(fact, facts.StateChanged) and fact.new is State.UNHEALTHY:
             self._later(0.0, partial(self._move_on, fact.worker))
+        if self._knows_ids or traffic.stopping or not isinstance(fact, facts.StateChanged | facts.Discovered):
+            return
+        if traffic.fleet.special:
+            self._knows_ids = True
+            self._scope.spawn(asyncio.to_thread(_load_what_ids_take), name="load")
 
     def _move_on(self, worker_id: WorkerId) -> None:
         """A worker is unhealthy. If it is also silent, nobody should wait for it who can still ask another."""
@@ -247,6 +264,8 @@ class DataPlane:
             await self._flushed(front)
         self._traffic.admission.close()
         await self._scope.close()
+        if self._traffic.generating is not None:
+            await self._traffic.generating.scope.close()
         await self._pools.close()
         for server in self._servers:
             await server.wait_closed()

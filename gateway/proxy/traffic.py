@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gateway.proxy.admission import Admission, Later
 from gateway.proxy.fleet import Fleet
+from gateway.proxy.generating import Generating
 from gateway.proxy.pool import Dial
 from gateway.proxy.retry import RetryBudget
 from gateway.proxy.settings import ProxySettings
@@ -53,6 +54,8 @@ class Traffic:
     later: Later
     rng: Random
     probe_now: Callable[[WorkerId], None]
+    generating: Generating | None = None
+    """What requests to gRPC workers take; None: workers are spoken to over HTTP only."""
     admission: Admission = field(init=False)
     budget: RetryBudget = field(init=False)
     tally: Tally = field(default_factory=Tally)

@@ -45,6 +45,31 @@ class Sink(Protocol):
         """The worker takes the request's body more slowly than it is written; then again not."""
 
 
+class Answering(Protocol):
+    """One who gives an answer to a `Sink`."""
+
+    @property
+    def reused(self) -> bool:
+        """It is a connection that was kept, and may have been closed meanwhile."""
+        ...
+
+    @property
+    def answered(self) -> bool:
+        """Whether any of the answer has come."""
+        ...
+
+    def pause(self) -> None:
+        """Hand over no more until `resume`."""
+
+    def resume(self) -> None: ...
+
+    def divert(self, sink: Sink) -> None:
+        """What still comes goes to another sink."""
+
+    def abandon(self) -> None:
+        """Nobody wants the rest."""
+
+
 class SwitchSink(Sink, Protocol):
     """One who asks the worker for another protocol. After `on_switch` the bytes of that come by `on_body`."""
 

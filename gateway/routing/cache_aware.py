@@ -221,7 +221,8 @@ class CacheAware:
 
 def _prompt(query: Query) -> tuple[str, bool]:
     """The prompt as a string, and whether its characters stand for token ids."""
-    if query.tokens and not query.text:
+    if query.tokens:
         text = tokens_as_text(query.tokens)
-        return text, bool(text)
+        if text:
+            return text, True
     return query.text, False

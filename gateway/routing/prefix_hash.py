@@ -96,9 +96,9 @@ class PrefixHash:
 
 def prefix_of(query: Query, token_count: int) -> bytes:
     """What decides where a request belongs; empty without a prompt."""
-    if query.text:
-        return query.text[: token_count * CHARACTERS_PER_TOKEN].encode(errors="surrogatepass")
-    try:
-        return array("Q", query.tokens[:token_count]).tobytes()
-    except (OverflowError, TypeError):  # no ids that a model can have
-        return b""
+    if query.tokens:
+        try:
+            return array("Q", query.tokens[:token_count]).tobytes()
+        except (OverflowError, TypeError):  # no ids that a model can have
+            return b""
+    return query.text[: token_count * CHARACTERS_PER_TOKEN].encode(errors="surrogatepass")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.model import Settings, environment_name, flag
+from gateway.settings.tokenizers import TokenizerSettings
 from gateway.settings.traffic import prefill_workers
 
 DEFAULT = "default"
@@ -38,6 +39,13 @@ def conflict(settings: Settings, origins: Mapping[str, str]) -> str | None:
         return f"{named('worker_api_key')} is for the workers of --worker-urls, and there are none"
     if (problem := _discovery(settings, origins)) is not None:
         return problem
+    for level in ("l0", "l1"):
+        enable = f"tokenizer_cache_enable_{level}"
+        for name in TokenizerSettings.model_fields:
+            of_it = name.startswith(f"tokenizer_cache_{level}_") and origins[name] != DEFAULT
+            given = of_it and _strength(name, origins) >= _strength(enable, origins)
+            if given and not getattr(settings, enable):
+                return f"{named(name)} is for {flag(enable)}, which is off"
     if not settings.pd_disaggregation:
         for name in ("prefill", "decode", "prefill_selector", "decode_selector"):
             if getattr(settings, name):
@@ -91,6 +99,9 @@ def _useless(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from (("prometheus_port", "disable_prometheus"), ("prometheus_host", "disable_prometheus"))
     if settings.disable_health_check and settings.health_failed_threshold:
         yield "health_failed_threshold", "disable_health_check"
+    if settings.disable_tokenizer_autoload:
+        for name in ("model_path", "tokenizer_path", "chat_template"):
+            yield name, "disable_tokenizer_autoload"
     if settings.disable_load_monitoring:
         yield "load_monitor_interval", "disable_load_monitoring"
     if settings.disable_retries:

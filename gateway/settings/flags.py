@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from gateway.settings.model import GROUPS, SECRETS, Settings, flag
 
 ALIASES = {
+    "model_path": ("--model",),
     "worker_startup_check_interval": ("--worker-startup-check-interval-secs",),
 }
 

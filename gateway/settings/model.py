@@ -18,6 +18,7 @@ from pydantic import (
 
 from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.fields import Host, Port, Seconds, Urls, setting
+from gateway.settings.tokenizers import TokenizerSettings
 from gateway.settings.traffic import TrafficSettings
 
 
@@ -47,10 +48,12 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
-class Settings(TrafficSettings, DiscoverySettings):
+class Settings(TrafficSettings, DiscoverySettings, TokenizerSettings):
     """Everything that can be set. Times in seconds, sizes in bytes."""
 
-    worker_urls: Urls = setting((), "Workers", "Workers to register at start, as http://host:port.", "URL")
+    worker_urls: Urls = setting(
+        (), "Workers", "Workers to register at start, as http://host:port or grpc://host:port.", "URL"
+    )
     worker_api_key: Annotated[SecretStr, AfterValidator(_key)] | None = setting(
         None, "Workers", "Key sent to these workers (Bearer) with requests that carry none, and with probes.", "KEY"
     )
@@ -174,6 +177,7 @@ GROUPS = (
     "Circuit breaker",
     "Health checks",
     "Load",
+    "Tokenizers",
     "Metrics and logs",
     "Console",
 )

@@ -27,12 +27,20 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
         "python -m gateway.simulator",
-        description="A simulated inference engine over HTTP. Faults: POST /_sim/faults; counters: GET /_sim/stats.",
+        description="A simulated inference engine. Faults: POST /_sim/faults; counters: GET /_sim/stats.",
     )
     add = made.add_argument
     add("--host", default="127.0.0.1")
     add("--port", type=_between(int, 0, 65535), default=0, help="0: any free one; it is printed")
     add("--engine", choices=[kind.value for kind in EngineKind], default="sglang", help="whose HTTP API to speak")
+    add(
+        "--grpc",
+        choices=["sglang", "vllm"],
+        help="speak this engine's gRPC service instead; /_sim is on a port of its own",
+    )
+    add("--control-port", type=_between(int, 0, 65535), default=0, help="with --grpc: where /_sim is (HTTP)")
+    add("--tokenizer", action="store_true", help="count tokens over HTTP as the engines over gRPC do")
+    add("--disaggregation-mode", choices=["null", "prefill", "decode"], default="null", help="SGLang's role over gRPC")
     add("--model", default="sim-model", help="the model's path")
     add("--served-model-name", default="", help="the name clients use (default: --model)")
     add("--context-length", type=_between(int, 2), default=32768)
@@ -57,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
 def settings_of(options: argparse.Namespace) -> ServerSettings:
     """The command line as settings."""
     return ServerSettings(
-        kind=EngineKind(options.engine),
+        kind=EngineKind(options.grpc or options.engine),
+        tokenizer=options.tokenizer or options.grpc is not None,
+        role=options.disaggregation_mode,
         model=options.model,
         served_model_name=options.served_model_name,
         context_length=options.context_length,
@@ -85,9 +95,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # Imported late: --help and a wrong flag need no web server.
     from gateway.simulator.lifetime import until_told_to_end
-    from gateway.simulator.server import serve
 
     async def run() -> None:
+        if options.grpc:
+            from gateway.simulator.grpc_server import serve_grpc
+
+            await serve_grpc(
+                settings_of(options),
+                options.host,
+                options.port,
+                lambda: until_told_to_end(options.parent_pid),
+                control_port=options.control_port,
+                port_delay_s=options.startup_port_delay,
+            )
+            return
+        from gateway.simulator.server import serve
+
         await serve(
             settings_of(options),
             options.host,

@@ -10,7 +10,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is wrong at the moment; the defaults mean nothing is."""
+    """What is wrong at the moment; the defaults mean nothing is. Engines over gRPC have the same faults, but for
+    `garbage` and `close_idle`; a health path is their health services, a status the code that says the same."""
 
     unhealthy: bool = False
     """The health path answers 503."""
@@ -32,6 +33,12 @@ class Faults:
     """Answer everything with bytes that are not HTTP."""
     models_error: bool = False
     """/v1/models answers 500."""
+    no_loads: bool = False
+    """Over gRPC: GetLoads is UNIMPLEMENTED, as in older servers."""
+    no_health: bool = False
+    """Over gRPC: the engine's own HealthCheck is UNIMPLEMENTED, grpc.health.v1 answers."""
+    damaged_tokenizer: bool = False
+    """Over gRPC: GetTokenizer tells a wrong checksum."""
     close_idle: bool = False
     """Close the connection right after each answer, without having said so."""
 

@@ -8,7 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from gateway.simulator.http_answers import EventStream, error, json_answer
-from gateway.simulator.planning import Body, Planned, flag, plan, prompts_of, sampling_of, wrong
+from gateway.simulator.http_logprobs import Tokens, tokens_of
+from gateway.simulator.planning import Body, Planned, flag, sampling_of, wrong
 from gateway.simulator.runtime import Runtime
 from gateway.simulator.settings import SGLANG_VERSION
 from gateway.simulator.state import Simulation
@@ -24,30 +25,39 @@ async def generate(simulation: Simulation, request: web.Request, body: Body) -> 
     given = body.get(name)
     if given is None:
         raise wrong("text", None, "a string or a list of strings, or input_ids")
-    prompts = prompts_of(given, name)
+    prompts = simulation.prompts(given, name)
     params = body.get("sampling_params")
     if params is not None and not isinstance(params, dict):
         raise wrong("sampling_params", params, "an object")
     sampling = sampling_of(params or {}, "max_new_tokens", default_limit=DEFAULT_NEW_TOKENS)
-    planned = [choice for prompt in prompts for choice in plan(prompt, sampling, simulation.settings.room)]
+    planned = [choice for prompt in prompts for choice in simulation.plan(prompt, sampling)]
     rid = body.get("rid")
     known = rid if isinstance(rid, str) else f"{text_number(prompts[0].text):x}"
     many = isinstance(given, list) and not isinstance(given[0], int)
+    tokens: list[Tokens | None] = [None] * len(planned)
+    if simulation.settings.tokenizer:
+        every = [prompt for prompt in prompts for _ in range(sampling.choices)]
+        tokens = [tokens_of(body, prompt, each) for prompt, each in zip(every, planned, strict=True)]
     began = time.monotonic()
     if flag(body, "stream"):
-        return await _stream(simulation, request, body, planned, known)
+        return await _stream(simulation, request, body, planned, known, tokens)
     with simulation.generation(planned, body) as generation:
         await generation.whole()
     took = time.monotonic() - began
     answers = [
-        {"text": each.answer.text, "meta_info": {**meta_of(each, known, each.job.generated), "e2e_latency": took}}
-        for each in planned
+        _event(each.answer.text, {**meta_of(each, known, each.job.generated, ids), "e2e_latency": took}, ids)
+        for each, ids in zip(planned, tokens, strict=True)
     ]
     return json_answer(answers if many or len(answers) > 1 else answers[0])
 
 
 async def _stream(
-    simulation: Simulation, request: web.Request, body: Body, planned: Sequence[Planned], rid: str
+    simulation: Simulation,
+    request: web.Request,
+    body: Body,
+    planned: Sequence[Planned],
+    rid: str,
+    tokens: Sequence[Tokens | None],
 ) -> web.StreamResponse:
     generation = simulation.generation(planned, body)
     stream = await EventStream.begin(request, simulation)
@@ -58,20 +68,32 @@ async def _stream(
             for index, piece in await generation.fresh():
                 said[index] += piece
                 count[index] += 1
-                event = {"text": said[index], "meta_info": meta_of(planned[index], rid, count[index])}
+                ids = tokens[index]
+                event = _event(said[index], meta_of(planned[index], rid, count[index], ids), ids)
                 events.append({**event, "index": index} if len(planned) > 1 else event)
             await stream.send(events)
     return await stream.end()
 
 
-def meta_of(choice: Planned, rid: str, generated: int) -> dict[str, Any]:
+def _event(text: str, meta: dict[str, Any], tokens: Tokens | None) -> dict[str, Any]:
+    """An answer so far; with its ids where they are real."""
+    event = {"text": text, "meta_info": meta}
+    return event if tokens is None else event | {"output_ids": tokens.ids[: meta["completion_tokens"]]}
+
+
+def meta_of(choice: Planned, rid: str, generated: int, tokens: Tokens | None) -> dict[str, Any]:
     """SGLang's meta_info after so many tokens."""
     job, answer = choice.job, choice.answer
     reason: dict[str, Any] | None = None
     if generated == job.answer_tokens:
         reason = {"type": answer.finish}
-        reason |= {"length": generated} if answer.finish == "length" else {"matched": answer.matched or 2}
+        reason |= (
+            {"length": generated}
+            if answer.finish == "length"
+            else {"matched": answer.matched or (2 if tokens is None else tokens.ids[-1])}
+        )
     return {
+        **({} if tokens is None else tokens.weighed(generated)),
         "id": rid,
         "finish_reason": reason,
         "prompt_tokens": job.prompt_tokens,
@@ -97,7 +119,7 @@ async def server_info(simulation: Simulation, request: web.Request) -> web.Strea
             "max_total_num_tokens": engine.kv_tokens,
             "chunked_prefill_size": engine.prefill_chunk,
             "load_balance_method": "round_robin",
-            "disaggregation_mode": "null",
+            "disaggregation_mode": settings.role,
             "is_embedding": False,
             "weight_version": "default",
             "version": SGLANG_VERSION,

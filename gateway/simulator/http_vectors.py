@@ -5,7 +5,7 @@ import time
 from aiohttp import web
 
 from gateway.simulator.http_answers import error, json_answer, openai_error
-from gateway.simulator.planning import Bad, Body, prompts_of, texts_of, whole, wrong
+from gateway.simulator.planning import Bad, Body, Prompt, texts_of, whole, wrong
 from gateway.simulator.state import Simulation
 from gateway.simulator.text import text_number, tokens_of
 
@@ -19,10 +19,10 @@ def _usage(count: int) -> dict[str, int]:
 
 async def embeddings(simulation: Simulation, request: web.Request, body: Body) -> web.StreamResponse:
     """`/v1/embeddings`."""
-    model, inputs = simulation.check_model(body), prompts_of(body.get("input"), "input")
+    model, inputs = simulation.check_model(body), simulation.prompts(body.get("input"), "input")
     size = whole(body, "dimensions", 1, 4096) or DIMENSIONS
     if body.get("encoding_format") not in (None, "float"):
-        return _base64_embeddings(model, [each.text for each in inputs], size)
+        return _base64_embeddings(model, inputs, size)
     data = [
         {"object": "embedding", "index": at, "embedding": vector(each.text, size)} for at, each in enumerate(inputs)
     ]
@@ -30,7 +30,7 @@ async def embeddings(simulation: Simulation, request: web.Request, body: Body) -
     return json_answer({"object": "list", "model": model, "data": data, "usage": _usage(count)})
 
 
-def _base64_embeddings(model: str, texts: list[str], size: int) -> web.Response:
+def _base64_embeddings(model: str, inputs: list[Prompt], size: int) -> web.Response:
     """The form in which OpenAI's own client asks for them: little-endian floats of 32 bits."""
     import base64
     import struct
@@ -39,17 +39,17 @@ def _base64_embeddings(model: str, texts: list[str], size: int) -> web.Response:
         {
             "object": "embedding",
             "index": at,
-            "embedding": base64.b64encode(struct.pack(f"<{size}f", *vector(text, size))).decode(),
+            "embedding": base64.b64encode(struct.pack(f"<{size}f", *vector(each.text, size))).decode(),
         }
-        for at, text in enumerate(texts)
+        for at, each in enumerate(inputs)
     ]
-    count = sum(len(tokens_of(text)) for text in texts)
+    count = sum(len(each.tokens) for each in inputs)
     return json_answer({"object": "list", "model": model, "data": data, "usage": _usage(count)})
 
 
 def vector(text: str, size: int) -> list[float]:
-    """Numbers from -1 to 1."""
-    return [(text_number(f"{at}:{text}") % 2001) / 1000 - 1 for at in range(size)]
+    """Numbers from -1 to 1 that 32 bits hold exactly: the same on every wire."""
+    return [(text_number(f"{at}:{text}") % 2049) / 1024 - 1 for at in range(size)]
 
 
 async def rerank(simulation: Simulation, request: web.Request, body: Body) -> web.StreamResponse:

@@ -5,7 +5,7 @@ into the error shape of its API.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.simulator.engine import Job
@@ -57,7 +57,7 @@ class Prompt:
     """A prompt as text, which decides the answer, and as tokens, which cost."""
 
     text: str
-    tokens: Sequence[str]
+    tokens: Sequence[object]
 
     @classmethod
     def of_text(cls, text: str) -> "Prompt":
@@ -79,8 +79,11 @@ class Planned:
     """Which of its prompt's choices."""
 
 
-def plan(prompt: Prompt, sampling: Sampling, room: Room) -> list[Planned]:
-    """The choices of one prompt. Raises Bad where the prompt, or it and the answer, are too long."""
+def plan(prompt: Prompt, sampling: Sampling, room: Room, *, end_counts: bool = False) -> list[Planned]:
+    """The choices of one prompt. Raises Bad where the prompt, or it and the answer, are too long.
+
+    `end_counts`: an answer that ends by itself says so by one more token, which has no text and counts.
+    """
     count = max(1, len(prompt.tokens))
     limit = sampling.max_tokens
     if count + (limit or 1) > room.context_length:
@@ -98,10 +101,21 @@ def plan(prompt: Prompt, sampling: Sampling, room: Room) -> list[Planned]:
         said = answer(
             prompt.text, most, sampling.stops, index=index, ignore_eos=sampling.ignore_eos and limit is not None
         )
+        if end_counts and said.finish == "stop" and said.matched is None:
+            ends = len(said.pieces) < most
+            said = replace(said, pieces=(*said.pieces, "")) if ends else replace(said, finish="length")
         if (need := count + len(said.pieces)) > room.kv_tokens:
             raise Bad(f"needs {need} tokens of KV cache, this engine has {room.kv_tokens}", param="max_tokens")
         planned.append(Planned(Job(count, len(said.pieces), blocks), said, index))
     return planned
+
+
+def spelt(prompt: str, planned: Planned) -> tuple[str, ...]:
+    """The pieces that were generated, with those that spelt a stop string and are not shown."""
+    said = planned.answer
+    if said.matched is None:
+        return said.pieces
+    return answer(prompt, len(said.pieces), index=planned.index, ignore_eos=True).pieces
 
 
 def whole(body: Body, name: str, least: int, most: int) -> int | None:
@@ -191,6 +205,11 @@ def _ids(given: list[Any]) -> bool:
 
 def chat_prompt(messages: object, name: str = "messages", system: str = "") -> str:
     """Messages as one prompt: what a chat template does."""
+    return "\n".join(chat_lines(messages, name, system))
+
+
+def chat_lines(messages: object, name: str = "messages", system: str = "") -> list[str]:
+    """Each message as `<role> content`."""
     if not isinstance(messages, list) or not messages:
         raise wrong(name, messages, "a list of messages, at least one")
     lines = [f"<system> {system}"] if system else []
@@ -201,7 +220,7 @@ def chat_prompt(messages: object, name: str = "messages", system: str = "") -> s
         if not isinstance(role, str):
             raise wrong(f"{name}[{at}].role", role, "a string")
         lines.append(f"<{role}> {content_text(message.get('content'), f'{name}[{at}].content')}")
-    return "\n".join(lines)
+    return lines
 
 
 def content_text(content: object, name: str) -> str:

@@ -105,7 +105,10 @@ class SimulatorProcess(ChildProcess):
     def __init__(self, *flags: str) -> None:
         super().__init__("gateway.simulator", *flags)
         port = flags[flags.index("--port") + 1] if "--port" in flags else "0"
-        self.url = "" if port == "0" else f"http://127.0.0.1:{port}"
+        scheme = "grpc" if "--grpc" in flags else "http"
+        self.url = "" if port == "0" else f"{scheme}://127.0.0.1:{port}"
+        self.control = self.url
+        """Where its own routes (`/_sim`) are: its URL, or a port beside it if that one speaks gRPC."""
 
     async def start(self) -> None:
         """Start it and wait until it listens. Raises RuntimeError with what it wrote if it does not."""
@@ -128,7 +131,8 @@ class SimulatorProcess(ChildProcess):
             await self.kill()
         if not line.startswith(_LISTENING):
             raise RuntimeError(f"the simulated engine did not start: {self!r}\n{self.errors()}")
-        self.url = line.removeprefix(_LISTENING).strip()
+        self.url, _, control = line.removeprefix(_LISTENING).strip().partition(" control ")
+        self.control = control or self.url
 
     async def restart(self, *, wait: bool = True) -> None:
         """End it in order if it runs, and start it again on the port it had."""
@@ -144,11 +148,11 @@ class SimulatorProcess(ChildProcess):
 
     async def stats(self) -> dict[str, Any]:
         """What the engine counted."""
-        return await asyncio.to_thread(_call, f"{self.url}/_sim/stats", None)
+        return await asyncio.to_thread(_call, f"{self.control}/_sim/stats", None)
 
     async def fault(self, **faults: object) -> dict[str, Any]:
         """Switch faults; `reset=True` clears them. Raises ValueError for what the engine does not accept."""
-        return await asyncio.to_thread(_call, f"{self.url}/_sim/faults", faults)
+        return await asyncio.to_thread(_call, f"{self.control}/_sim/faults", faults)
 
 
 def _call(url: str, body: Mapping[str, object] | None) -> dict[str, Any]:

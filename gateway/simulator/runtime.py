@@ -95,6 +95,11 @@ class Generation:
     ) -> None:
         self._runtime.cancel(self._jobs)
 
+    def abort(self) -> None:
+        """End what has not ended, and wake whoever waits for it."""
+        self._runtime.cancel(self._jobs)
+        self._news.set()
+
     @property
     def ended(self) -> bool:
         """Whether every token has been generated and fetched."""
@@ -107,8 +112,8 @@ class Generation:
             await self._news.wait()
 
     async def fresh(self) -> list[tuple[int, str]]:
-        """Wait for tokens not fetched yet: which choice, and what each says."""
-        while not (pieces := self._fetch()):
+        """Wait for tokens not fetched yet: which choice, and what each says. None come once it was aborted."""
+        while not (pieces := self._fetch()) and not self.ended:
             self._news.clear()
             await self._news.wait()
         return pieces

@@ -36,6 +36,10 @@ class ServerSettings:
     """Data-parallel ranks: each has a batch, a queue and a KV pool of its own."""
     startup_delay_s: float = 0.0
     """It listens, but is not up yet."""
+    tokenizer: bool = False
+    """Count tokens as the engines over gRPC do: with the real tokenizer of `gateway.simulator.tokenizer`."""
+    role: str = "null"
+    """SGLang's disaggregation mode: null, prefill or decode."""
     seed: int = 0
     """Of the draws that decide which requests a fault hits; answers do not depend on it."""
     engine: EngineSettings = field(default_factory=EngineSettings)

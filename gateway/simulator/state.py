@@ -12,9 +12,10 @@ from typing import Any
 
 from gateway.simulator.engine import EngineModel
 from gateway.simulator.faults import Faults, changed
-from gateway.simulator.planning import Bad, Body, Planned, whole
+from gateway.simulator.planning import Bad, Body, Planned, Prompt, Sampling, plan, prompts_of, whole
 from gateway.simulator.runtime import Generation, Runtime
 from gateway.simulator.settings import ServerSettings
+from gateway.simulator.tokenizer import sim_tokenizer
 
 
 class Simulation:
@@ -43,6 +44,37 @@ class Simulation:
     @property
     def models(self) -> list[EngineModel]:
         return [rank.model for rank in self.ranks]
+
+    def chat(self, lines: Sequence[str]) -> Prompt:
+        """Messages, each as `<role> content`, as one prompt."""
+        text = "\n".join(lines)
+        return Prompt(text, sim_tokenizer().encode_chat(lines)) if self.settings.tokenizer else Prompt.of_text(text)
+
+    def prompts(self, given: object, name: str) -> list[Prompt]:
+        """Prompts as OpenAI's completions take them. Raises Bad."""
+        found = prompts_of(given, name)
+        if not self.settings.tokenizer:
+            return found
+        tokenizer = sim_tokenizer()
+        each: list[Any] = [given]
+        if isinstance(given, list) and not isinstance(given[0], int):
+            each = given
+        return [
+            Prompt(one, tokenizer.encode(one)) if isinstance(one, str) else Prompt(self.text_of(one), one)
+            for one in each
+        ]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What ids of the real tokenizer mean. Raises Bad for one that is none of its."""
+        tokenizer = sim_tokenizer()
+        if ids and max(ids) >= tokenizer.vocabulary:
+            raise Bad(f"token id {max(ids)} is out of the vocabulary of {tokenizer.vocabulary}", param="input_ids")
+        return tokenizer.prompt_text(ids)
+
+    def plan(self, prompt: Prompt, sampling: Sampling) -> list[Planned]:
+        """The choices of one prompt. Raises Bad."""
+        settings = self.settings
+        return plan(prompt, sampling, settings.room, end_counts=settings.tokenizer)
 
     def generation(self, planned: Sequence[Planned], body: Body) -> Generation:
         """Where these choices run: on the rank the body names, else on the least loaded one."""

@@ -23,7 +23,8 @@ _VOCABULARY = (
     "and or but while until before after because when where with without under over from to of in on at by for "
     "it they that this each every some many few more less again once already still soon now then here there"
 )
-_WORDS = _VOCABULARY.split()
+WORDS = _VOCABULARY.split()
+"""What answers are made of."""
 
 
 def tokens_of(text: str) -> list[str]:
@@ -31,7 +32,7 @@ def tokens_of(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def blocks_of(tokens: Sequence[str]) -> tuple[int, ...]:
+def blocks_of(tokens: Sequence[object]) -> tuple[int, ...]:
     """The prefix-cache keys of a prompt's whole blocks. Only meaningful within one process."""
     keys: list[int] = []
     key = 0
@@ -81,7 +82,7 @@ def _pieces(drawn: bytes) -> tuple[str, ...]:
     pieces: list[str] = []
     begins = True
     for at in range(0, len(drawn), 2):
-        word = _WORDS[drawn[at] % len(_WORDS)]
+        word = WORDS[drawn[at] % len(WORDS)]
         if begins:
             word = word.capitalize()
         begins = drawn[at + 1] < 26

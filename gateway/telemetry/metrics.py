@@ -23,6 +23,8 @@ from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.proxy.server import DataPlane
 from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.sampler import Sampler
+from gateway.telemetry.tokenizers import tokenizer_families
+from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers import facts
 from gateway.workers.checker import HealthChecker
 from gateway.workers.entry import Entry
@@ -47,6 +49,7 @@ class MetricSources:
     checker: HealthChecker
     load_monitor: LoadMonitor | None
     discovery: Callable[[], DiscoveryStatus] | None = None
+    tokenizers: TokenizerRegistry | None = None
 
 
 class FleetMetrics:
@@ -68,6 +71,8 @@ class FleetMetrics:
         yield from self._loops()
         if self._sources.discovery is not None:
             yield from _discovery(self._sources.discovery())
+        if self._sources.tokenizers is not None:
+            yield from tokenizer_families(self._sources.tokenizers)
 
     def workers(self, entries: Sequence[Entry]) -> Iterator[Metric]:
         """What is counted per worker, of these workers."""
@@ -108,12 +113,12 @@ class FleetMetrics:
     def _fleet(self) -> Iterator[Metric]:
         registry = self._sources.registry
         workers = [entry.worker for entry in registry.entries.values()]
-        sizes = Counter((worker.spec.role.value, worker.model_id or UNKNOWN_MODEL) for worker in workers)
+        sizes = Counter((w.spec.role.value, w.connection.value, w.model_id or UNKNOWN_MODEL) for w in workers)
         size = GaugeMetricFamily(
             "smg_worker_pool_size", "Listed workers", labels=["worker_type", "connection_mode", "model"]
         )
-        for (role, model), count in sizes.items():
-            size.add_metric([role, "http", model], count)
+        for labels, count in sizes.items():
+            size.add_metric(labels, count)
         yield size
         moves = CounterMetricFamily("smg_worker_transitions", "State changes", labels=["from", "to"])
         for (old, new), count in self._transitions.items():

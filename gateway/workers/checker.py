@@ -7,6 +7,7 @@ It only observes: results go to the registry with the revision they were asked f
 import asyncio
 import heapq
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from random import Random
 from types import TracebackType
@@ -14,11 +15,12 @@ from typing import Self
 
 from gateway.tasks import Scope, supervise
 from gateway.workers import facts
-from gateway.workers.ask import Ask, Unreachable
+from gateway.workers.ask import Ask
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause, Event
 from gateway.workers.health import QUICK_S, ProbeResult, next_probe_in
 from gateway.workers.model import Health, Worker, WorkerId
+from gateway.workers.probing import Found, Prober
 from gateway.workers.registry import Registry
 
 CAUSE = Cause("health checker")
@@ -41,7 +43,8 @@ class _Schedule:
 
 
 class HealthChecker:
-    """Probes the registry's workers. `start_cap_s` bounds the pause between probes of a registering worker."""
+    """Probes the registry's workers. `start_cap_s` bounds the pause between probes of a registering worker;
+    without a `prober`, they are asked over HTTP only."""
 
     def __init__(
         self,
@@ -52,9 +55,10 @@ class HealthChecker:
         rng: Random,
         concurrency: int = 128,
         start_cap_s: float = 30.0,
+        prober: Prober | None = None,
     ) -> None:
         self._registry = registry
-        self._ask = ask
+        self._prober = prober or Prober(ask)
         self._mono = mono
         self._rng = rng
         self._concurrency = concurrency
@@ -115,6 +119,7 @@ class HealthChecker:
             schedule.again = True  # what is under way asks with the old settings
 
     def _forget(self, worker_id: WorkerId) -> None:
+        self._prober.forget(worker_id)
         schedule = self._schedules.pop(worker_id, None)
         if schedule is not None and schedule.task is not None:
             schedule.task.cancel()
@@ -191,11 +196,16 @@ class HealthChecker:
         )
 
     async def _asked(self, worker: Worker) -> ProbeResult:
-        settings = self._registry.health_settings(worker)
         began = self._mono()
-        try:
-            answer = await self._ask(worker, "GET", settings.endpoint, timeout_s=settings.timeout_s)
-        except Unreachable as error:
-            return ProbeResult(False, self._mono() - began, str(error))
+        found = await self._prober.probe(worker, self._registry.health_settings(worker))
         took = self._mono() - began
-        return ProbeResult(answer.ok, took, "" if answer.ok else f"{settings.endpoint} answered {answer.status}")
+        if not found.problem:
+            self._changed_protocol(worker, found)
+        return ProbeResult(not found.problem, took, found.problem)
+
+    def _changed_protocol(self, worker: Worker, found: Found) -> None:
+        """A worker that is in use answers over another protocol than before: requests must know at once. What it
+        serves is then asked anew."""
+        if worker.discovered and worker.connection is not found.connection:
+            told = replace(worker.capabilities, connection=found.connection)
+            self._registry.observe_capabilities(worker.id, worker.revision, told, CAUSE)

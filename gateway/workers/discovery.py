@@ -2,7 +2,8 @@
 
 Runs when a worker turns healthy (or counts as healthy unprobed), again when it recovers (another model may
 have been started at its address), and from time to time while its model is unknown or an endpoint that told
-something before is silent. What the replies mean is `gateway.engines.capabilities`'.
+something before is silent. What the replies mean is `gateway.engines.capabilities`' and, over gRPC, the engine
+client's.
 """
 
 import asyncio
@@ -20,11 +21,14 @@ from gateway.engines.capabilities import (
     capabilities_of,
     refreshed,
 )
+from gateway.engines.generation import EngineError, ErrorKind
+from gateway.engines.grpc_engines import Engines, speaks_http2
 from gateway.tasks import Scope
-from gateway.workers import facts
+from gateway.workers import checker, facts
 from gateway.workers.ask import Ask, Unreachable
 from gateway.workers.facts import Cause, Event
-from gateway.workers.model import Engine, Health, Worker, WorkerId
+from gateway.workers.model import Capabilities, Connection, Engine, Health, Worker, WorkerId
+from gateway.workers.probing import SNIFF_TIMEOUT_S, Prober
 from gateway.workers.registry import Registry
 
 CAUSE = Cause("capability discovery")
@@ -43,9 +47,19 @@ MAX_BYTES = 1024 * 1024
 class Discovery:
     """Asks workers and reports to the registry, one job a worker at a time."""
 
-    def __init__(self, registry: Registry, ask: Ask, *, again_s: float = AGAIN_S) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        ask: Ask,
+        *,
+        again_s: float = AGAIN_S,
+        engines: Engines | None = None,
+        prober: Prober | None = None,
+    ) -> None:
         self._registry = registry
         self._ask = ask
+        self._engines = engines
+        self._prober = prober or Prober(ask, engines)
         self._again_s = again_s
         self._jobs: dict[WorkerId, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(CONCURRENCY)
@@ -63,6 +77,9 @@ class Discovery:
     def _on_event(self, event: Event) -> None:
         fact = event.fact
         if isinstance(fact, facts.HealthChanged) and fact.new is Health.HEALTHY:
+            self.discover_now(fact.worker)
+            return
+        if isinstance(fact, facts.Discovered) and event.cause is checker.CAUSE:  # it speaks another protocol now
             self.discover_now(fact.worker)
             return
         void = isinstance(fact, facts.RegistrationRestarted) or fact.worker not in self._registry.entries
@@ -97,17 +114,50 @@ class Discovery:
     async def _discover(self, worker: Worker) -> None:
         while True:
             async with self._room:
-                replies = await self.ask_all(worker)
-            found = capabilities_of(replies, worker.spec.engine)
+                found, silent = await self._found(worker)
             entry = self._registry.entries.get(worker.id)
             if entry is None or entry.worker.revision != worker.revision:
                 return
-            told = refreshed(entry.worker.capabilities, found, replies.silent)
+            told = refreshed(entry.worker.capabilities, found, silent)
             self._registry.observe_capabilities(worker.id, worker.revision, told, CAUSE)
             complete = told == found and (told.model_id is not None or bool(worker.spec.models))
             if complete or entry.worker.health is not Health.HEALTHY:
                 return  # it is asked again when it recovers
             await asyncio.sleep(self._again_s)
+
+    async def _found(self, worker: Worker) -> tuple[Capabilities, frozenset[str]]:
+        """What the worker tells, and which of its tellers may answer another time."""
+        if self._prober.connection(worker) is Connection.GRPC:
+            return await self._over_grpc(worker)
+        replies = await self.ask_all(worker)
+        if MODELS in replies.silent and await self._is_grpc(worker):
+            return await self._over_grpc(worker)
+        found = capabilities_of(replies, worker.spec.engine)
+        return (found if self._engines is None else replace(found, connection=Connection.HTTP)), replies.silent
+
+    async def _is_grpc(self, worker: Worker) -> bool:
+        """Whether what does not answer as HTTP opens HTTP/2. Only a worker that is not probed comes here: the
+        probes of others have told."""
+        unprobed = self._registry.health_settings(worker).disabled
+        return self._engines is not None and unprobed and await speaks_http2(worker.url, SNIFF_TIMEOUT_S)
+
+    async def _over_grpc(self, worker: Worker) -> tuple[Capabilities, frozenset[str]]:
+        nothing = Capabilities(engine=worker.spec.engine, connection=Connection.GRPC)
+        if self._engines is None:
+            return replace(nothing, missing=("gRPC is not available",)), frozenset()
+        for attempt in range(TRIES):
+            if attempt:
+                await asyncio.sleep(PAUSE_S * 2**attempt)
+            try:
+                engine = await self._engines.of(worker)
+                found = await engine.info(timeout_s=ENDPOINT_TIMEOUT_S)
+            except EngineError as error:
+                nothing = replace(nothing, missing=(f"gRPC: {error.message}",))
+                if error.kind not in (ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT):
+                    break
+            else:
+                return found, frozenset()
+        return nothing, frozenset((MODELS,))
 
     async def ask_all(self, worker: Worker) -> Replies:
         """What the worker tells, in bounded time; with nothing but transport failures it is asked again."""

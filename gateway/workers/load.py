@@ -2,7 +2,8 @@
 
 A worker is polled from the moment it is ready until it is neither ready nor draining, and what comes later is
 dropped: a worker that does not report, or is not up, has no load rather than an old one. The place where a
-worker reports is looked for once and kept while it answers. What replies mean is `gateway.engines.loads`'.
+worker reports is looked for once and kept while it answers. What replies mean is `gateway.engines.loads`' and,
+over gRPC, the engine client's.
 """
 
 import asyncio
@@ -13,13 +14,15 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
+from gateway.engines.generation import EngineError
+from gateway.engines.grpc_engines import Engines
 from gateway.engines.loads import METRICS, SOURCES, load_of, metrics_load
 from gateway.tasks import Scope, supervise
 from gateway.workers import facts
 from gateway.workers.ask import Ask, Unreachable
 from gateway.workers.facts import Event
 from gateway.workers.meters import EngineLoad
-from gateway.workers.model import Engine, State, Worker, WorkerId
+from gateway.workers.model import Connection, Engine, State, Worker, WorkerId
 from gateway.workers.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -61,10 +64,18 @@ class LoadMonitor:
     """Polls ready workers every `interval_s` (a worker's own `load_interval_s` wins)."""
 
     def __init__(
-        self, registry: Registry, ask: Ask, *, mono: Callable[[], float], rng: Random, interval_s: float
+        self,
+        registry: Registry,
+        ask: Ask,
+        *,
+        mono: Callable[[], float],
+        rng: Random,
+        interval_s: float,
+        engines: Engines | None = None,
     ) -> None:
         self._registry = registry
         self._ask = ask
+        self._engines = engines
         self._mono = mono
         self._rng = rng
         self._interval_s = interval_s
@@ -161,6 +172,8 @@ class LoadMonitor:
 
     async def _load(self, worker: Worker, polled: _Polled) -> EngineLoad | None:
         """What the engine reports now; None where it does not."""
+        if worker.connection is Connection.GRPC:
+            return await self._over_grpc(worker, polled)
         if polled.source is None:
             return await self._look(worker, polled)
         try:
@@ -170,6 +183,20 @@ class LoadMonitor:
         polled.failed = 0 if load is not None else polled.failed + 1
         if polled.failed >= LOST_AFTER:
             polled.source, polled.failed = None, 0
+        return load
+
+    async def _over_grpc(self, worker: Worker, polled: _Polled) -> EngineLoad | None:
+        """By GetLoads, which older engines do not have: those are left alone for a while."""
+        if self._engines is None:
+            return None
+        try:
+            engine = await self._engines.of(worker)
+            load = await engine.loads(now=self._mono(), timeout_s=TIMEOUT_S)
+        except EngineError as error:
+            logger.debug("load_poll_failed", extra={"fields": {"worker": worker.name, "why": error.message}})
+            return None
+        if load is None:
+            polled.rest = LOOK_AGAIN - 1
         return load
 
     async def _look(self, worker: Worker, polled: _Polled) -> EngineLoad | None:

@@ -97,6 +97,13 @@ class Engine(StrEnum):
     """Not looked at yet."""
 
 
+class Connection(StrEnum):
+    """How a worker is spoken to."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+
+
 @dataclass(frozen=True, slots=True)
 class HealthOverride:
     """A worker's own probe settings; None means the gateway's."""
@@ -145,7 +152,8 @@ class WorkerSpec:
     """What an operator (or discovery) asked for: everything about a worker that was not observed."""
 
     url: str
-    """Base URL without a trailing slash: `http://host:port`."""
+    """Base URL without a trailing slash: `http://host:port`, `grpc://host:port`, with `s` for TLS. What `http://`
+    names may turn out to speak gRPC: see `Worker.connection`."""
     models: tuple[ModelCard, ...] = ()
     """Empty: ask the worker; a worker that does not tell serves any model."""
     role: Role = Role.REGULAR
@@ -167,6 +175,8 @@ class Capabilities:
     """What the worker itself told. None or empty: it did not say."""
 
     engine: Engine = Engine.UNSPECIFIED
+    connection: Connection | None = None
+    """What answered at an address that may be either; None: nothing did yet, or only one is possible."""
     version: str | None = None
     model_id: str | None = None
     models: tuple[str, ...] = ()
@@ -264,6 +274,13 @@ class Worker:
     def engine(self) -> Engine:
         """The engine an operator declared, else the one that was found."""
         return self.spec.engine if self.spec.engine is not Engine.UNSPECIFIED else self.capabilities.engine
+
+    @property
+    def connection(self) -> Connection:
+        """How it is spoken to: by its URL's scheme, or as it was found out. HTTP until then."""
+        if self.spec.url.startswith("grpc"):
+            return Connection.GRPC
+        return self.capabilities.connection or Connection.HTTP
 
     @property
     def labels(self) -> dict[str, str]:

@@ -102,7 +102,7 @@ async def test_a_adds_the_worker_that_was_typed(fleet: Fleet) -> None:
     ("field", "value", "complaint"),
     [
         ("url", "", "url: it must start with http://"),
-        ("url", "grpc://a:1", "not supported yet"),
+        ("url", "ipc://a:1", "it must start with"),
         ("url", "http://u:p@a:1", "credentials do not belong"),
         ("url", "http://a:1/v1", "more than host and port"),
         ("priority", "many", "priority: given 'many'"),

@@ -12,6 +12,7 @@ from gateway.events import Journal
 from gateway.operations import Operations
 from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.telemetry.samples import WorkerSample
+from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.ask import Answer, Unreachable
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
@@ -38,6 +39,7 @@ class Control:
         self.stopping = False
         self.answers: dict[str, Answer] = {}
         """What workers answer, by `URL path`; anything else is refused."""
+        self.tokenizers = TokenizerRegistry(wall=time.time, rng=Random(3))
         self.client: TestClient
 
     async def ask(self, worker: Worker, method: str, path: str, **_: object) -> Answer:
@@ -78,9 +80,10 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         samples=NoSamples(),
         stopping=lambda: made.stopping,
         mono=time.monotonic,
+        tokenizers=made.tokenizers,
         fleet=Fleet(made.registry, RoutingPlan("round_robin"), Random(1)),
         version="0.1.0",
         boot="boot",
     )
-    async with TestClient(TestServer(build_app(parts))) as made.client:
+    async with made.tokenizers, TestClient(TestServer(build_app(parts))) as made.client:
         yield made

@@ -119,8 +119,8 @@ async def test_removing_now_does_not_wait(api: Control) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code", "text"),
     [
-        ("POST", "/workers", {"url": "a:1"}, 400, "BAD_REQUEST", "url: it must start with"),
-        ("POST", "/workers", {"url": "grpc://a:1"}, 400, "BAD_REQUEST", "not supported yet"),
+        ("POST", "/workers", {"url": "a"}, 400, "BAD_REQUEST", "url: it must start with"),
+        ("POST", "/workers", {"url": "ipc://a:1"}, 400, "BAD_REQUEST", "it must start with"),
         ("POST", "/workers", {}, 400, "BAD_REQUEST", "url: missing"),
         ("POST", "/workers", {"url": 5}, 400, "BAD_REQUEST", "url: given 5"),
         (

@@ -1,12 +1,15 @@
 """The OpenAPI document tells the truth: real answers of every JSON route have the shapes it gives them."""
 
+from pathlib import Path
 from typing import Any
 
+from gateway.tokenizers.places import place_of
 from gateway.workers.ask import Answer
 from gateway.workers.health import ProbeResult
 from gateway.workers.meters import EngineLoad
 from gateway.workers.model import Engine
 from tests.integration.control import TEST, Control, control
+from tests.unit import tokenizer_families as families
 
 
 class Judge:
@@ -140,7 +143,47 @@ async def test_real_answers_have_the_shapes_of_the_document() -> None:
             assert judge.answer(method, path, status, value) == []
 
 
-async def test_every_json_answer_of_the_document_is_seen_by_the_test_above() -> None:
+TOKENIZER_CALLS: list[tuple[str, str, int, object]] = [
+    ("POST", "/v1/tokenizers", 202, {"name": "other", "source": "SOURCE"}),
+    ("POST", "/v1/tokenizers", 409, {"name": "qwen", "source": "SOURCE"}),
+    ("POST", "/v1/tokenizers", 400, {"name": "none", "source": "/no/such/path"}),
+    ("POST", "/v1/tokenizers", 400, {"name": "none"}),
+    ("GET", "/v1/tokenizers", 200, None),
+    ("GET", "/tokenizers", 200, None),
+    ("GET", "/v1/tokenizers/{id}", 200, None),
+    ("GET", "/v1/tokenizers/{id}/status", 200, None),
+    ("POST", "/v1/tokenize", 200, {"model": "qwen", "prompt": "Hello"}),
+    ("POST", "/v1/tokenize", 200, {"model": "qwen", "prompt": ["Hello", "", "world"]}),
+    ("POST", "/v1/tokenize", 400, {"model": "nobody's", "prompt": "Hello"}),
+    ("POST", "/v1/detokenize", 200, {"model": "qwen", "tokens": [5, 6]}),
+    ("POST", "/v1/detokenize", 200, {"model": "qwen", "tokens": [[5], [6]]}),
+    ("POST", "/v1/detokenize", 400, {"model": "qwen", "tokens": ["a"]}),
+    ("DELETE", "/v1/tokenizers/{id}", 200, None),
+    ("DELETE", "/v1/tokenizers/{id}", 404, None),
+    ("GET", "/v1/tokenizers/{id}", 404, None),
+    ("GET", "/v1/tokenizers/{id}/status", 404, None),
+]
+
+
+async def test_real_answers_about_tokenizers_have_the_shapes_of_the_document(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_bytes(families.trained("qwen"))
+    async with control() as api:
+        _, document = await api.call("GET", "/openapi.json")
+        assert isinstance(document, dict)
+        judge = Judge(document)
+        api.tokenizers.add("qwen", place_of(str(file)))
+        await api.tokenizers.wait("qwen", 20)
+        for method, path, expected, body in TOKENIZER_CALLS:
+            if isinstance(body, dict):
+                body = {name: str(file) if value == "SOURCE" else value for name, value in body.items()}
+            options = {} if body is None else {"json": body}
+            status, value = await api.call(method, path.replace("{id}", "qwen"), **options)
+            assert status == expected, (method, path, value)
+            assert judge.answer(method, path, status, value) == []
+
+
+async def test_every_json_answer_of_the_document_is_seen_by_the_tests_above() -> None:
     async with control() as api:
         _, document = await api.call("GET", "/openapi.json")
         assert isinstance(document, dict)
@@ -150,7 +193,7 @@ async def test_every_json_answer_of_the_document_is_seen_by_the_test_above() -> 
         for method, operation in methods.items()
         if any("application/json" in told["content"] and code < "3" for code, told in operation["responses"].items())
     }
-    called = {(method, path) for method, path, status, _ in CALLS}
+    called = {(method, path) for method, path, status, _ in CALLS + TOKENIZER_CALLS}
     assert documented - called == set()
 
 

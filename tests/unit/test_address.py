@@ -15,6 +15,12 @@ from gateway.workers.address import worker_url
         ("HTTPS://Host.Example", "https://host.example"),
         ("http://[::1]:8000", "http://[::1]:8000"),
         ("http://10.0.0.1", "http://10.0.0.1"),
+        ("grpc://a:30001", "grpc://a:30001"),
+        ("GRPCS://a:30001/", "grpcs://a:30001"),
+        ("grpc://[::1]:8000", "grpc://[::1]:8000"),
+        ("a:8000", "http://a:8000"),
+        ("10.0.0.1:8000", "http://10.0.0.1:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
     ],
 )
 def test_good_urls_have_one_form(text: str, normal: str) -> None:
@@ -26,8 +32,13 @@ def test_good_urls_have_one_form(text: str, normal: str) -> None:
     ("text", "why"),
     [
         ("", "must start with"),
-        ("a:8000", "must start with"),
-        ("grpc://a:1", "not supported yet"),
+        ("a", "must start with"),
+        ("a:8000/v1", "must start with"),
+        ("ipc://a:1", "must start with"),
+        ("a:99999", "no valid host and port"),
+        ("secret@a:80", "must start with"),
+        ("grpc://a", "needs one"),
+        ("grpc://a:1/x", "more than host and port"),
         ("http://", "no valid host"),
         ("http://:80", "no valid host"),
         ("http://a b:80", "no valid host"),

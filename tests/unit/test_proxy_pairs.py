@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.proxy.messages import AnswerHead
-from gateway.proxy.pairs import PairExchange, open_exchange
+from gateway.proxy.opening import open_exchange
+from gateway.proxy.pairs import PairExchange
 from gateway.proxy.upstream import UpstreamError
 from gateway.workers.entry import Entry
 from gateway.workers.model import Engine, ModelCard, Role

@@ -12,6 +12,7 @@ from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.flags import UsageError, add_settings, new_parser
 from gateway.settings.load import load
 from gateway.settings.model import Settings, environment_name, flag
+from gateway.settings.tokenizers import TokenizerSettings
 from gateway.settings.traffic import prefill_workers
 
 
@@ -122,7 +123,7 @@ GOOD = {
 
 
 def test_every_setting_is_in_the_table_of_these_tests() -> None:
-    others = {"worker_api_key", "prefill", "decode", *DiscoverySettings.model_fields}
+    others = {"worker_api_key", "prefill", "decode", *DiscoverySettings.model_fields, *TokenizerSettings.model_fields}
     assert set(GOOD) | others == set(Settings.model_fields)
 
 
@@ -173,7 +174,7 @@ def test_flags_win_over_the_environment_which_wins_over_the_file(tmp_path: Path)
         (["--port", "abc"], "--port: given 'abc', expected a whole number from 0 to 65535"),
         (["--port=70000"], "--port: given '70000', expected a whole number from 0 to 65535"),
         (["--policy", "best"], f"--policy: given 'best', expected one of {', '.join(POLICY_NAMES)}"),
-        (["--worker-urls", "grpc://a:1"], "--worker-urls: given 'grpc://a:1', grpc:// workers are not supported yet"),
+        (["--worker-urls", "ipc://a:1"], "--worker-urls: given 'ipc://a:1', it must start with http://"),
         (["--worker-urls", "http://a:1", "http://a:1/"], "http://a:1 is given twice"),
         (["--health-check-endpoint", "health"], "--health-check-endpoint: given 'health', expected a path"),
         (["--health-success-threshold", "0"], "expected a whole number from 1 to 1000"),

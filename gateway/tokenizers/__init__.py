@@ -1,0 +1,1 @@
+"""Tokenizers: where they come from, text to ids and back, chat templates. Needs the `tokenizers` library at work."""
