@@ -41,6 +41,7 @@ from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import MetricSources, MetricsServer
 from gateway.telemetry.sampler import Sampler
+from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers import facts
 from gateway.workers.checker import HealthChecker
@@ -113,7 +114,10 @@ class Gateway:
             wanted_tokenizers(settings),
             wall=time.time,
             rng=rng,
-            note=lambda topic, text: self.registry.note(topic, text, ITSELF),
+            note=lambda topic, text, actor: self.registry.note(topic, text, Cause(actor) if actor else ITSELF),
+        )
+        self.tokenizer_operations = TokenizerOperations(
+            self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
         )
         self.pods = self._pod_discovery(rng) if settings.service_discovery else None
         self.control = ControlApp(build_app(self._api_parts()))
@@ -177,6 +181,7 @@ class Gateway:
             version=__version__,
             boot=uuid.uuid4().hex[:8],
             tokenizers=self.tokenizers,
+            tokenizer_operations=self.tokenizer_operations,
             discovery=self._discovery_status(),
         )
 

@@ -40,7 +40,7 @@ class ActingApp(App[None]):
     # --- the keys ---
 
     def action_add(self) -> None:
-        if self._may_act() and not isinstance(self.screen, ModalScreen):
+        if self.may_act() and not isinstance(self.screen, ModalScreen):
             self.push_screen(AddWorker(), self._added)
 
     def _added(self, command: Add | None) -> None:
@@ -105,14 +105,15 @@ class ActingApp(App[None]):
             f"{_SIGNS[severity]} {printable(text)}", severity=severity, markup=False, timeout=_SECONDS[severity]
         )
 
-    def _may_act(self) -> bool:
+    def may_act(self) -> bool:
+        """Whether acts are allowed here; says so where they are not."""
         if self.plane.read_only:
             self.say(READ_ONLY, "warning")
         return not self.plane.read_only
 
     def _to_act_on(self) -> WorkerRow | None:
         """The chosen worker; None, with a word why, where there is nothing to act on."""
-        if not self._may_act():
+        if not self.may_act():
             return None
         row = self.chosen
         if row is None:

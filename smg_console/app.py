@@ -22,6 +22,7 @@ from smg_console.plane import Plane, WorkerRow
 from smg_console.present import detail, guide
 from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.main import MainScreen
+from smg_console.screens.tokenizers import TokenizersScreen
 from smg_console.screens.views import DiscoveryView, View, WorkerView
 from smg_console.watch import Watch
 from smg_console.widgets.ascii_filter import AsciiFilter
@@ -54,6 +55,7 @@ class ConsoleApp(ActingApp):
         Binding("b", "reset_breaker", "Close the breaker"),
         Binding("y", "json", "Facts as JSON"),
         Binding("s", "discovery", "Service discovery"),
+        Binding("z", "tokenizers", "Tokenizers"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
@@ -211,6 +213,10 @@ class ConsoleApp(ActingApp):
         if not isinstance(self.screen, DiscoveryView | ModalScreen):
             self.push_screen(DiscoveryView())
 
+    def action_tokenizers(self) -> None:
+        if not isinstance(self.screen, TokenizersScreen | ModalScreen):
+            self.push_screen(TokenizersScreen())
+
     def action_log(self) -> None:
         ring = self.ring
         if ring is None:
@@ -220,8 +226,14 @@ class ConsoleApp(ActingApp):
 
     def action_help(self) -> None:
         if not isinstance(self.screen, ModalScreen):
-            reading = isinstance(self.screen, View)
-            self.push_screen(View("Help", lambda width: guide.help_lines(width, reading=reading)))
+            where = (
+                guide.TOKENIZERS
+                if isinstance(self.screen, TokenizersScreen)
+                else guide.READING
+                if isinstance(self.screen, View)
+                else guide.TABLE
+            )
+            self.push_screen(View("Help", lambda width: guide.help_lines(width, where)))
 
     async def action_quit(self) -> None:
         """Quit; with requests in flight only after asking. Asked for twice, it is meant."""
@@ -249,6 +261,7 @@ class ConsoleApp(ActingApp):
             yield SystemCommand(f"Details of {name}", "key Enter", lambda: self._open(worker_id))
             yield SystemCommand(f"JSON of {name}", "key y", self.action_json)
         yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
+        yield SystemCommand("Tokenizers", "key z: state, caches, users, and a text's tokens", self.action_tokenizers)
         yield SystemCommand("Log", "key l", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
         yield SystemCommand("Quit", "key q", self.action_quit)

@@ -12,6 +12,9 @@ from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone, TokenizerOperations
+from gateway.tokenizers.status import TokenizerStatus
+from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.model import WorkerId
@@ -45,6 +48,7 @@ class LocalPlane:
         gateway_row: Callable[[], GatewayRow],
         *,
         discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
+        tokenizers: TokenizerOperations,
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -53,6 +57,7 @@ class LocalPlane:
         self._samples = samples
         self._gateway_row = gateway_row
         self._discovery = discovery
+        self._tokenizers = tokenizers
         self._read_only = read_only
         self._cause = Cause(actor)
 
@@ -79,7 +84,15 @@ class LocalPlane:
         def discovery() -> DiscoveryStatus | None:
             return gateway.pods.status if gateway.pods is not None else None
 
-        return cls(gateway.registry, gateway.operations, gateway.sampler, row, discovery=discovery, read_only=read_only)
+        return cls(
+            gateway.registry,
+            gateway.operations,
+            gateway.sampler,
+            row,
+            discovery=discovery,
+            tokenizers=gateway.tokenizer_operations,
+            read_only=read_only,
+        )
 
     @property
     def read_only(self) -> bool:
@@ -144,10 +157,23 @@ class LocalPlane:
     def discovery(self) -> DiscoveryStatus | None:
         return self._discovery()
 
+    def tokenizers(self) -> Sequence[TokenizerStatus]:
+        return self._tokenizers.statuses()
+
+    async def tokens(self, tokenizer: str, text: str, *, add_special_tokens: bool) -> Sequence[Shown]:
+        return await self._tokenizers.shown(tokenizer, text, add_special_tokens=add_special_tokens)
+
     def effect(self, worker: str) -> Effect:
         return self._operations.effect(worker)
 
     async def execute(self, command: Command) -> Done:
+        self._check_may_act()
+        return await self._operations.execute(command, self._cause)
+
+    async def execute_on_tokenizers(self, command: TokenizerCommand) -> TokenizerDone:
+        self._check_may_act()
+        return await self._tokenizers.execute(command, self._cause.actor)
+
+    def _check_may_act(self) -> None:
         if self._read_only:
             raise ReadOnly("this console is read-only (--read-only)")
-        return await self._operations.execute(command, self._cause)

@@ -13,6 +13,9 @@ from gateway.events import Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
 from gateway.telemetry.samples import Measure, WorkerSample
+from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone
+from gateway.tokenizers.status import TokenizerStatus
+from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.entry import ProbeStrip
 from gateway.workers.health import HealthCounter
 from gateway.workers.meters import EngineLoad
@@ -111,10 +114,22 @@ class Plane(Protocol):
         """What is seen of a Kubernetes cluster; None: nothing is looked for."""
         ...
 
+    def tokenizers(self) -> Sequence[TokenizerStatus]:
+        """All registered tokenizers, in the order in which they came."""
+        ...
+
+    async def tokens(self, tokenizer: str, text: str, *, add_special_tokens: bool) -> Sequence[Shown]:
+        """A text's tokens, each with what it stands for. Raises GatewayError."""
+        ...
+
     def effect(self, worker: str) -> Effect:
         """What taking this worker away would mean now. Raises GatewayError."""
         ...
 
     async def execute(self, command: Command) -> Done:
         """Give a command. Raises GatewayError."""
+        ...
+
+    async def execute_on_tokenizers(self, command: TokenizerCommand) -> TokenizerDone:
+        """Give a command on tokenizers. Raises GatewayError."""
         ...

@@ -21,6 +21,7 @@ from gateway.proxy.answers import error_body
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.routes import DATA_ROUTES
 from gateway.telemetry.samples import WorkerSample
+from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.ask import Ask
 from gateway.workers.model import WorkerId
@@ -55,6 +56,7 @@ class ApiParts:
     boot: str
     """Tells this process's event numbers from another's."""
     tokenizers: TokenizerRegistry
+    tokenizer_operations: TokenizerOperations
     engines: Engines | None = None
     """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None

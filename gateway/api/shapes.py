@@ -500,7 +500,10 @@ class TokenizerDetailJson(TypedDict):
     status: Literal["pending", "processing", "completed", "failed"]
     message: str
     since: Rfc3339
+    automatic: bool
     models: list[str]
+    users: list[str]
+    shared_with: list[str]
     vocab_size: int | None
     context_length: int | None
     chat_templates: list[str]
@@ -512,3 +515,17 @@ class TokenizerDetailJson(TypedDict):
 
 class TokenizerDetailsJson(TypedDict):
     tokenizers: list[TokenizerDetailJson]
+
+
+class ShownTokenJson(TypedDict):
+    """What is no whole character is spelled `\\xe4`."""
+
+    id: int
+    text: str
+    special: bool
+
+
+class ShownTokensJson(TypedDict):
+    count: int
+    char_count: int
+    tokens: list[ShownTokenJson]

@@ -4,7 +4,6 @@ What can be told of a source at once is told in the answer to POST: a path that 
 What takes time, loading and the hub, is told by `/status`.
 """
 
-import asyncio
 from typing import Annotated
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from gateway.api.app import PARTS, Handler, Route, json_response
 from gateway.api.bodies import decoded, judged
 from gateway.api.schemas import timestamp
 from gateway.api.shapes import (
+    ShownTokensJson,
     TokenizerAddedJson,
     TokenizerCacheJson,
     TokenizerDetailJson,
@@ -25,10 +25,12 @@ from gateway.api.shapes import (
 )
 from gateway.errors import GatewayError
 from gateway.tokenizers.cache import CacheCounts
+from gateway.tokenizers.commands import AddTokenizer, RemoveTokenizer
 from gateway.tokenizers.entry import Entry, Progress
 from gateway.tokenizers.errors import SourceUnusable, TokenizerExists, TokenizerNotFound, TooManyTokenizers
-from gateway.tokenizers.loading import look
-from gateway.tokenizers.places import place_of
+from gateway.tokenizers.status import TokenizerStatus
+
+ACTOR = "api"
 
 
 class AddTokenizerBody(BaseModel):
@@ -39,6 +41,15 @@ class AddTokenizerBody(BaseModel):
     name: str
     source: str
     chat_template_path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+
+
+class ShowTokensBody(BaseModel):
+    """POST /tokenizers/{id}/tokens."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: str
+    add_special_tokens: bool = False
 
 
 def refusal(status: int, kind: str, message: str) -> web.Response:
@@ -66,20 +77,16 @@ def _added(status: int, id_: str, state: Progress, message: str) -> web.Response
 
 async def add(request: web.Request) -> web.Response:
     asked = judged(AddTokenizerBody, decoded(await request.read()))
-    place = place_of(asked.source, asked.chat_template_path)
-    registry = request.app[PARTS].tokenizers
+    command = AddTokenizer(asked.name, asked.source, asked.chat_template_path or "")
     try:
-        registry.check_free(asked.name)
-        await asyncio.to_thread(look, place)
-        entry = registry.add(asked.name, place)
+        done = await request.app[PARTS].tokenizer_operations.execute(command, ACTOR)
     except TokenizerExists as error:
         return _added(409, error.holder, Progress.FAILED, error.message)
     except SourceUnusable as error:
         return _added(400, "", Progress.FAILED, error.message)
     except TooManyTokenizers as error:
         return _added(503, "", Progress.FAILED, error.message)
-    text = f"Tokenizer '{entry.name}' registration job submitted. Loading from: {asked.source}"
-    return _added(202, entry.id, Progress.PENDING, text)
+    return _added(202, done.id, Progress.PENDING, done.message)
 
 
 def _info(entry: Entry) -> TokenizerJson:
@@ -139,47 +146,59 @@ def _cache(counts: CacheCounts | None, off: str) -> TokenizerCacheJson:
     }
 
 
-def detail(entry: Entry) -> TokenizerDetailJson:
-    """A tokenizer with its state, models, templates and caches."""
-    tokenizer = entry.tokenizer
-    exact, prefix = tokenizer.cache_counts() if tokenizer is not None else (None, None)
-    since = timestamp(entry.since)
+def detail(told: TokenizerStatus) -> TokenizerDetailJson:
+    """A tokenizer with its state, models, users, templates and caches."""
+    since = timestamp(told.since)
     assert since is not None
-    off = "it is not loaded" if tokenizer is None else "it is switched off"
-    why = tokenizer.prefix_off[0] if tokenizer is not None and tokenizer.prefix_off else off
     return {
-        "id": entry.id,
-        "name": entry.name,
-        "source": entry.source,
-        "status": entry.state.value,
-        "message": entry.progress,
+        "id": told.id,
+        "name": told.name,
+        "source": told.source,
+        "status": told.state.value,
+        "message": told.message,
         "since": since,
-        "models": [entry.name, *sorted(entry.aliases)],
-        "vocab_size": tokenizer.model_vocab_size if tokenizer is not None else None,
-        "context_length": tokenizer.context_length if tokenizer is not None else None,
-        "chat_templates": tokenizer.chat_templates if tokenizer is not None else [],
-        "chat_template_error": tokenizer.template_error if tokenizer is not None else None,
-        "memory_bytes": tokenizer.loaded.memory_bytes if tokenizer is not None else None,
-        "exact_cache": _cache(exact, off),
-        "prefix_cache": _cache(prefix, why),
+        "automatic": told.automatic,
+        "models": list(told.models),
+        "users": list(told.users),
+        "shared_with": list(told.shared_with),
+        "vocab_size": told.vocab_size,
+        "context_length": told.context_length,
+        "chat_templates": list(told.chat_templates),
+        "chat_template_error": told.template_error,
+        "memory_bytes": told.memory_bytes,
+        "exact_cache": _cache(told.exact, told.exact_off),
+        "prefix_cache": _cache(told.prefix, told.prefix_off),
     }
 
 
 async def details(request: web.Request) -> web.Response:
     """Also those that are under way or failed, and what the caches do."""
-    entries = request.app[PARTS].tokenizers.entries.values()
-    body: TokenizerDetailsJson = {"tokenizers": [detail(entry) for entry in entries]}
+    found = request.app[PARTS].tokenizer_operations.statuses()
+    body: TokenizerDetailsJson = {"tokenizers": [detail(told) for told in found]}
+    return json_response(body)
+
+
+async def shown(request: web.Request) -> web.Response:
+    """For people who look at a prompt: the caches are left out."""
+    asked = judged(ShowTokensBody, decoded(await request.read()))
+    operations = request.app[PARTS].tokenizer_operations
+    tokens = await operations.shown(request.match_info["id"], asked.text, add_special_tokens=asked.add_special_tokens)
+    body: ShownTokensJson = {
+        "count": len(tokens),
+        "char_count": len(asked.text),
+        "tokens": [{"id": token.id, "text": token.text, "special": token.special} for token in tokens],
+    }
     return json_response(body)
 
 
 async def remove(request: web.Request) -> web.Response:
-    name = request.match_info["id"]
+    command = RemoveTokenizer(request.match_info["id"])
     try:
-        entry = request.app[PARTS].tokenizers.remove(name)
+        done = await request.app[PARTS].tokenizer_operations.execute(command, ACTOR)
     except TokenizerNotFound as error:
         missing: TokenizerRemovedJson = {"success": False, "message": error.message}
         return json_response(missing, 404)
-    body: TokenizerRemovedJson = {"success": True, "message": f"Tokenizer '{entry.name}' removed successfully"}
+    body: TokenizerRemovedJson = {"success": True, "message": done.message}
     return json_response(body)
 
 
@@ -200,6 +219,16 @@ ROUTES = [
         details,
         "All tokenizers: how far, for which models, and their caches",
         answer=TokenizerDetailsJson,
+    ),
+    Route(
+        "POST",
+        "/tokenizers/{id}/tokens",
+        in_smgs_words(shown),
+        "A text's tokens, each with what it stands for",
+        body=ShowTokensBody,
+        statuses=(200, 400, 404),
+        answer=ShownTokensJson,
+        refusal=TokenizerErrorJson,
     ),
     Route("GET", "/v1/tokenizers", listed, "The loaded tokenizers", answer=TokenizersJson),
     Route(

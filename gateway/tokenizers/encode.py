@@ -73,12 +73,16 @@ class Encoding:
         """The ids with what the tokenizer adds of itself, such as a beginning-of-text token; not to be changed.
         Known ones come from the exact cache alone. Raises NotText."""
         if self._exact is None:
-            return (await self._fresh([text], add_special=True))[0]
+            return await self.plain(text, add_special_tokens=True)
         if (known := self._exact.get((text,))) is not None:
             return known
-        ids = (await self._fresh([text], add_special=True))[0]
+        ids = await self.plain(text, add_special_tokens=True)
         self._exact.put((text,), ids)
         return ids
+
+    async def plain(self, text: str, *, add_special_tokens: bool = False) -> "array[int]":
+        """The text's ids, without the caches. Raises NotText."""
+        return (await self._fresh([text], add_special=add_special_tokens))[0]
 
     async def _joined(self, cache: IdCache, pieces: list[str]) -> "array[int]":
         found = [cache.get(piece) for piece in pieces]

@@ -8,15 +8,12 @@ does is `loads`' and `loading`'s.
 
 import asyncio
 import gc
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from threading import get_native_id
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +25,7 @@ from gateway.tokenizers.errors import SourceUnusable, TokenizerExists, Tokenizer
 from gateway.tokenizers.loading import load
 from gateway.tokenizers.loads import Loader, Loads
 from gateway.tokenizers.places import FromWorker, Named, Place
+from gateway.tokenizers.threads import EncodingThreads
 from gateway.tokenizers.tokenizer import Loaded, Tokenizer
 from gateway.workers.identity import new_worker_id
 
@@ -36,10 +34,8 @@ ALL_S = 600.0
 FIRST_PAUSE_S = 5.0
 LAST_PAUSE_S = 60.0
 LOADERS = 2
-ENCODERS = max(2, min(4, os.cpu_count() or 1))
 RENDERERS = 2
 """Apart from the encoders: a template that runs away holds a thread until its time is over."""
-NICE = 10
 PATH_LABELS = ("tokenizer_path", "model_path")
 """Labels of a worker that say where its tokenizer is."""
 ANY = frozenset(("", "unknown"))
@@ -63,11 +59,11 @@ class Wanted:
     most: int = 256
 
 
-Note = Callable[[str, str], None]
-"""Hears what happens: a topic and a sentence, for log and journal."""
+Note = Callable[[str, str, str], None]
+"""Hears what happens: a topic, a sentence, and who wanted it (empty: nobody), for log and journal."""
 
 
-def _unheard(topic: str, text: str) -> None:
+def _unheard(topic: str, text: str, actor: str) -> None:
     """Nobody listens."""
 
 
@@ -91,7 +87,7 @@ class TokenizerRegistry:
         self._by_name: dict[str, Entry] = {}
         self._scope = Scope("tokenizers")
         self._loading = ThreadPoolExecutor(LOADERS, "tokenizer-load")
-        self._encoding = ThreadPoolExecutor(ENCODERS, "tokenizer", _behind_the_loop)
+        self._encoding = EncodingThreads()
         self._rendering = ThreadPoolExecutor(RENDERERS, "chat-template")
         self.loads = Loads(self._scope, self._loading, loader)
 
@@ -170,11 +166,13 @@ class TokenizerRegistry:
 
     # --- writing ---
 
-    def add(self, name: str, place: Place) -> Entry:
-        """An operator wants this tokenizer. Raises TokenizerExists, BadRequest, TooManyTokenizers."""
+    def add(self, name: str, place: Place, actor: str = "") -> Entry:
+        """`actor` wants this tokenizer. Raises TokenizerExists, BadRequest, TooManyTokenizers."""
         if (failed := self.check_free(name)) is not None:
             self._forget(failed)
-        return self._begin(name, (place,), automatic=False)
+        entry = self._begin(name, (place,), automatic=False)
+        self._note("tokenizer_added", f"{name} from {place}", actor)
+        return entry
 
     def check_free(self, name: str) -> Entry | None:
         """Whether a tokenizer of this name may be added; the one that failed under it. Raises TokenizerExists and
@@ -196,7 +194,7 @@ class TokenizerRegistry:
             if entry is not None:
                 self._forget(entry)
             if len(self._entries) >= self.wanted.most:
-                self._note("tokenizer_failed", f"{name}: there are {self.wanted.most} tokenizers already")
+                self._note("tokenizer_failed", f"{name}: there are {self.wanted.most} tokenizers already", "")
                 return None
             entry = self._begin(name, tuple(places), automatic=True)
         elif entry.automatic and entry.tokenizer is None and places:
@@ -218,13 +216,13 @@ class TokenizerRegistry:
         here = [place for place in named if place.is_path]
         return tuple(dict.fromkeys((*here, *itself, *named, *last)))
 
-    def remove(self, name: str) -> Entry:
+    def remove(self, name: str, actor: str = "") -> Entry:
         """By id or name; a load under way is cancelled. Raises TokenizerNotFound."""
         entry = self._entries.get(name) or self._by_name.get(name)
         if entry is None:
             raise TokenizerNotFound(f"Tokenizer '{name[:200]}' not found")
         self._forget(entry)
-        self._note("tokenizer_removed", f"{entry.name} from {entry.source}")
+        self._note("tokenizer_removed", f"{entry.name} from {entry.source}", actor)
         return entry
 
     def _begin(self, name: str, places: tuple[Place, ...], *, automatic: bool) -> Entry:
@@ -266,7 +264,7 @@ class TokenizerRegistry:
                 return
             entry.error, entry.temporary = error.message, error.temporary
             entry.move(Progress.FAILED, self._wall())
-            self._note("tokenizer_failed", f"{entry.name}: {error.message}")
+            self._note("tokenizer_failed", f"{entry.name}: {error.message}", "")
             if not (entry.automatic and error.temporary):
                 return
             await asyncio.sleep(pause_s)
@@ -313,14 +311,7 @@ class TokenizerRegistry:
         prefix = "" if not tokenizer.prefix_off else f"; no prefix cache: {tokenizer.prefix_off[0]}"
         template = f"; no chat template: {tokenizer.template_error}" if tokenizer.template_error else ""
         text = f"{entry.name} from {entry.source}, {tokenizer.vocab_size} tokens{prefix}{template}"
-        self._note("tokenizer_loaded", text)
-
-
-def _behind_the_loop() -> None:
-    """Let the loop's thread go first where cores are few. Only Linux knows priorities of threads. Not for threads
-    that run Python: one that is put aside while it holds the interpreter lock keeps the loop waiting."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
+        self._note("tokenizer_loaded", text, "")
 
 
 def _check_name(name: str) -> None:

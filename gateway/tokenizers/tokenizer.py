@@ -8,6 +8,7 @@ import asyncio
 from array import array
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,15 @@ INLINE_IDS = 1000
 """Decoding this many takes some 0.2 ms."""
 MEMORY_A_BYTE = 8
 """What a tokenizer takes in memory for each byte of its file, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A token for people. What is no whole character is spelled `\\xe4`."""
+
+    id: int
+    text: str
+    special: bool
 
 
 class Loaded:
@@ -124,6 +134,14 @@ class Tokenizer:
     def token_text(self, id: int) -> str:  # noqa: A002
         """The token's text; a replacement character where it is a part of a character only."""
         return self.token_bytes(id).decode("utf-8", "replace")
+
+    async def shown(self, text: str, *, add_special_tokens: bool = False) -> list[Shown]:
+        """A text's tokens, each with what it stands for, without the caches. Raises NotText."""
+        special = self.special_ids
+        return [
+            Shown(id, self.token_bytes(id).decode("utf-8", "backslashreplace"), id in special)
+            for id in await self.loaded.encoding.plain(text, add_special_tokens=add_special_tokens)  # noqa: A001
+        ]
 
     # --- chats ---
 

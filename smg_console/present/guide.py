@@ -9,7 +9,9 @@ from smg_console.present.feed import clock
 from smg_console.present.runs import BLANK, Line, Run, cut, cut_end, printable
 from smg_console.present.states import GLYPHS, next_step, state_word
 
-ACTS = (
+Keys = tuple[tuple[str, str], ...]
+
+ACTS: Keys = (
     ("a", "add a worker"),
     ("c", "cordon: no new requests; once more lifts it"),
     ("d", "drain: finish what is in flight, stay listed"),
@@ -31,6 +33,7 @@ MOVES = (
 ANYWHERE = (
     (":  Ctrl+P", "all commands by name, themes too"),
     ("s", "service discovery: pods seen, and why not"),
+    ("z", "tokenizers: state, caches, and a text's tokens"),
     ("l", "the log"),
     ("t", "next theme"),
     ("?", "this help"),
@@ -38,10 +41,24 @@ ANYWHERE = (
 )
 HALF = 50
 """Width of the help's right column."""
-READING = (
+SCROLLS = (
     ("j k, arrows", "scroll; PgDn PgUp by pages; g and G top and end"),
     ("Esc", "back"),
 )
+ON_TOKENIZERS = (
+    ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
+    ("a", "add: a directory, a tokenizer.json, owner/name"),
+    ("x", "remove; says which workers use it"),
+    ("R", "load one that failed again"),
+    ("i  /  Tab", "type a text to see its tokens"),
+    ("Ctrl+T", "with the tokenizer's own special tokens, or not"),
+    ("Esc", "from the text to the table; back"),
+)
+
+TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
+READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
+TOKENIZERS = (("Tokenizers", ON_TOKENIZERS),)
+"""Groups of keys by where one is; those that work anywhere come after them."""
 
 
 def standing(worker: Worker, width: int) -> str:
@@ -81,10 +98,9 @@ def effect_lines(effect: Effect, *, last: bool) -> tuple[str, ...]:
     return (f"{flying}, which may finish.", f"{others} {remain}: {share} % of its capacity.")
 
 
-def help_lines(width: int, *, reading: bool) -> list[Line]:
-    """The keys of where one is (the table, or a text one reads), the columns that sort, and the signs."""
-    first = ("Reading", READING) if reading else ("Table", MOVES)
-    groups = (first, ("Acts on the worker", ACTS), ("Anywhere", ANYWHERE))
+def help_lines(width: int, where: tuple[tuple[str, Keys], ...]) -> list[Line]:
+    """The keys of where one is (`TABLE`, `READING`, …), the columns that sort, and the signs."""
+    groups = (*where, ("Anywhere", ANYWHERE))
     left: list[Line] = []
     for title, keys in groups:
         left += [((title, "bold accent"),), *(((f"  {key:<12}", "bold"), (text, "")) for key, text in keys), BLANK]

@@ -72,3 +72,16 @@ def percent(share: float | None) -> str:
     if 0 < value < 9.95:
         return f"{value:.1f}%"
     return f"{value:.0f}%"
+
+
+def size(value: float | None) -> str:
+    """Bytes in at most 6 cells: `0B`, `512B`, `12.3kB`, `4.0MB`, `31GB`."""
+    if value is None or not isfinite(value):
+        return NONE
+    whole = max(0, round(value))
+    if whole < 1000:
+        return f"{whole}B"
+    for limit, divisor, unit in ((999_500, 1e3, "kB"), (999_500_000, 1e6, "MB")):
+        if whole < limit:
+            return _short(whole / divisor) + unit
+    return _short(whole / 1e9) + "GB"

@@ -151,7 +151,7 @@ class Keys(Panel):
         ("t", "theme"),
     )
 
-    DROPPED = ("t", "l", "s", "w", "p", "r", ":", "Enter", "a", "y", "R", "g G")
+    DROPPED: ClassVar[tuple[str, ...]] = ("t", "l", "s", "w", "p", "r", ":", "Enter", "a", "y", "R", "g G")
     """Where there is little room, these leave first, in this order."""
 
     def draw(self, width: int, height: int) -> Sequence[Line]:

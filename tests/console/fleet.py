@@ -9,6 +9,8 @@ from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.tokenizers.commands import TokenizerOperations
+from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.health import ProbeResult
@@ -66,12 +68,22 @@ class Fleet:
         self.samples = FixedSamples()
         self.loop_late_ms = 1.0
         self.discovery: DiscoveryStatus | None = None
+        self.tokenizers = TokenizerRegistry(
+            wall=self.clock.wall,
+            rng=Random(8),
+            note=lambda topic, text, actor: self.registry.note(topic, text, Cause(actor or "gateway")),
+        )
+        """Loads only once it is entered."""
+        self.tokenizer_operations = TokenizerOperations(
+            self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
+        )
         self.plane = LocalPlane(
             self.registry,
             self.operations,
             self.samples,
             self.gateway_row,
             discovery=lambda: self.discovery,
+            tokenizers=self.tokenizer_operations,
             read_only=read_only,
             actor="console",
         )

@@ -26,7 +26,13 @@ class Night(Fleet):
     def __init__(self) -> None:
         super().__init__()
         self.sampler = Sampler(self.registry, mono=self.clock.mono)
-        self.plane = LocalPlane(self.registry, self.operations, self.sampler, self.gateway_row)
+        self.plane = LocalPlane(
+            self.registry,
+            self.operations,
+            self.sampler,
+            self.gateway_row,
+            tokenizers=self.tokenizer_operations,
+        )
         self.samples = self.sampler  # type: ignore[assignment]  # the real one, instead of one that a test sets
 
     async def second(self) -> None:

@@ -32,7 +32,13 @@ class CountingPlane(LocalPlane):
     """Counts how many rows are asked for between two turns of the loop."""
 
     def __init__(self, fleet: Fleet) -> None:
-        super().__init__(fleet.registry, fleet.operations, fleet.samples, fleet.gateway_row)
+        super().__init__(
+            fleet.registry,
+            fleet.operations,
+            fleet.samples,
+            fleet.gateway_row,
+            tokenizers=fleet.tokenizer_operations,
+        )
         self.at_once = 0
         self.asked = 0
 

@@ -422,11 +422,11 @@ def test_the_effect_of_an_act_in_sentences(effect: Effect, lines: tuple[str, ...
 
 
 @pytest.mark.parametrize("width", [58, 78, 118, 198])
-@pytest.mark.parametrize("reading", [False, True])
-def test_help_names_every_key_and_fits(width: int, reading: bool) -> None:
-    lines = guide.help_lines(width, reading=reading)
+@pytest.mark.parametrize("where", [guide.TABLE, guide.READING, guide.TOKENIZERS], ids=["table", "text", "tokenizers"])
+def test_help_names_every_key_and_fits(width: int, where: tuple[tuple[str, guide.Keys], ...]) -> None:
+    lines = guide.help_lines(width, where)
     words = "\n".join(map(text, lines))
-    for _, said in (*guide.ACTS, *guide.ANYWHERE):
+    for _, said in (*(pair for _, keys in where for pair in keys), *guide.ANYWHERE):
         assert said[: width - 20] in words
     if width >= 78:
         assert max(map(runs.width_of, lines)) <= width

@@ -12,6 +12,7 @@ from gateway.events import Journal
 from gateway.operations import Operations
 from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.telemetry.samples import WorkerSample
+from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.ask import Answer, Unreachable
 from gateway.workers.entry import Entry
@@ -81,6 +82,9 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         stopping=lambda: made.stopping,
         mono=time.monotonic,
         tokenizers=made.tokenizers,
+        tokenizer_operations=TokenizerOperations(
+            made.tokenizers, lambda: (entry.worker for entry in made.registry.entries.values())
+        ),
         fleet=Fleet(made.registry, RoutingPlan("round_robin"), Random(1)),
         version="0.1.0",
         boot="boot",

@@ -152,6 +152,8 @@ TOKENIZER_CALLS: list[tuple[str, str, int, object]] = [
     ("GET", "/tokenizers", 200, None),
     ("GET", "/v1/tokenizers/{id}", 200, None),
     ("GET", "/v1/tokenizers/{id}/status", 200, None),
+    ("POST", "/tokenizers/{id}/tokens", 200, {"text": "Hello"}),
+    ("POST", "/tokenizers/{id}/tokens", 400, {"text": 7}),
     ("POST", "/v1/tokenize", 200, {"model": "qwen", "prompt": "Hello"}),
     ("POST", "/v1/tokenize", 200, {"model": "qwen", "prompt": ["Hello", "", "world"]}),
     ("POST", "/v1/tokenize", 400, {"model": "nobody's", "prompt": "Hello"}),
@@ -161,6 +163,7 @@ TOKENIZER_CALLS: list[tuple[str, str, int, object]] = [
     ("DELETE", "/v1/tokenizers/{id}", 200, None),
     ("DELETE", "/v1/tokenizers/{id}", 404, None),
     ("GET", "/v1/tokenizers/{id}", 404, None),
+    ("POST", "/tokenizers/{id}/tokens", 404, {"text": "Hello"}),
     ("GET", "/v1/tokenizers/{id}/status", 404, None),
 ]
 

@@ -138,6 +138,63 @@ async def test_all_there_is_to_know_of_each_tokenizer_is_told_also_of_those_that
         assert failed["prefix_cache"] == {"enabled": False, "off_because": "it is not loaded"}
 
 
+async def test_users_sharers_and_who_asked_are_told(source: str) -> None:
+    async with with_qwen(source) as api:
+        first = api.ready("grpc://10.0.0.1:1", "qwen")
+        api.ready("http://10.0.0.2:1", "qwen")  # does its own tokenizing
+        status, _ = await api.call("POST", "/v1/tokenizers", json={"name": "twin", "source": source})
+        assert status == 202
+        await api.tokenizers.wait("twin", 20)
+        _, told = await api.call("GET", "/tokenizers")
+        assert isinstance(told, dict)
+        shown = [(row["name"], row["users"], row["shared_with"], row["automatic"]) for row in told["tokenizers"]]
+        assert shown == [("qwen", [first.worker.name], ["twin"], False), ("twin", [], ["qwen"], False)]
+        assert await api.call("DELETE", "/v1/tokenizers/twin") == (
+            200,
+            {"success": True, "message": "Tokenizer 'twin' removed successfully"},
+        )
+        _, told = await api.call("GET", "/tokenizers")
+        assert isinstance(told, dict)
+        assert [row["shared_with"] for row in told["tokenizers"]] == [[]]
+
+
+async def test_a_texts_tokens_are_shown_one_by_one_past_the_caches(source: str) -> None:
+    async with with_qwen(source) as api:
+        status, told = await api.call("POST", "/tokenizers/qwen/tokens", json={"text": TEXT})
+        assert status == 200
+        assert isinstance(told, dict)
+        ids = list(ENGINE.encode(TEXT))
+        assert [token["id"] for token in told["tokens"]] == ids
+        assert (told["count"], told["char_count"]) == (len(ids), len(TEXT))
+        assert [token["text"] for token in told["tokens"] if token["special"]] == ["<|im_end|>"]
+        whole = "".join(token["text"] for token in told["tokens"])
+        assert whole.startswith("Hello <|im_end|> K")
+        assert "\N{REPLACEMENT CHARACTER}" not in whole
+        _, listed = await api.call("GET", "/tokenizers")
+        assert isinstance(listed, dict)
+        exact = listed["tokenizers"][0]["exact_cache"]
+        assert (exact["hits"], exact["misses"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "expected", "why"),
+    [
+        ("qwen", {"text": "x" * 16_385}, 400, "text: given 16385 characters, expected at most 16384"),
+        ("qwen", {}, 400, "text: missing"),
+        ("qwen", {"text": "a", "more": 1}, 400, "more: unknown field"),
+        ("other", {"text": "a"}, 404, "Tokenizer for model 'other' not found"),
+    ],
+)
+async def test_a_wrong_question_for_tokens_is_refused_by_name(
+    name: str, body: dict[str, object], expected: int, why: str, source: str
+) -> None:
+    async with with_qwen(source) as api:
+        status, told = await api.call("POST", f"/tokenizers/{name}/tokens", json=body)
+        assert isinstance(told, dict)
+        assert status == expected
+        assert told["error"]["message"].startswith(why)
+
+
 BAD_SOURCES: list[tuple[dict[str, object], str]] = [
     ({"source": "/no/such/file"}, "/no/such/file: no such file or directory"),
     ({"source": "/etc/hostname"}, "/etc/hostname: tokenizer.json: not valid JSON"),

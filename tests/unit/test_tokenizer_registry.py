@@ -75,7 +75,7 @@ class Scene:
             wanted,
             wall=self.clock,
             rng=Random(5),
-            note=lambda topic, text: self.said.append((topic, text)),
+            note=lambda topic, text, _actor: self.said.append((topic, text)),
             loader=self.loading,
         )
 
