@@ -6,30 +6,23 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen, Screen
-from textual.widgets import Button, Input, Label
+from textual.screen import Screen
+from textual.widgets import Input
 
-from gateway.errors import BadRequest, GatewayError
+from gateway.errors import GatewayError
 from gateway.tokenizers.commands import AddTokenizer, RemoveTokenizer, TokenizerCommand
 from gateway.tokenizers.entry import Progress
-from gateway.tokenizers.places import place_of
 from gateway.tokenizers.status import TokenizerStatus
 from gateway.tokenizers.tokenizer import Shown
 from smg_console.present import tokenizers
 from smg_console.present.runs import Line
+from smg_console.screens.add_tokenizer import AddTokenizerForm
 from smg_console.screens.dialogs import Confirm, Question
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Header, Keys
 
 if TYPE_CHECKING:
     from smg_console.app import ConsoleApp
-
-FIELDS = (
-    ("name", "Name", "what requests call the model"),
-    ("source", "Source", "a directory, a tokenizer.json, or owner/name at HuggingFace"),
-    ("chat_template", "Template", "a .jinja file instead of the model's own; may be empty"),
-)
 
 
 class TokenizerKeys(Keys):
@@ -283,56 +276,3 @@ class TokenizersScreen(Screen[None]):
         else:
             self._face.say(did)
         await self._face.frame()
-
-
-class AddTokenizerForm(ModalScreen[AddTokenizer | None]):
-    """Asks for a tokenizer; what is wrong is said at the field."""
-
-    BINDINGS: ClassVar = [
-        Binding("escape", "dismiss(None)", "Cancel"),
-        Binding("ctrl+s", "submit", "Add"),
-        Binding("down", "app.focus_next", show=False),
-        Binding("up", "app.focus_previous", show=False),
-    ]
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog"):
-            yield Label("Add a tokenizer", classes="title")
-            for name, title, hint in FIELDS:
-                with Horizontal(classes="field"):
-                    yield Label(title)
-                    yield Input(placeholder=hint, id=name, compact=True)
-                yield Label("", id=f"problem-{name}", classes="problem", markup=False)
-            with Horizontal(classes="buttons"):
-                yield Button("Add (Enter)", variant="primary", id="yes", compact=True)
-                yield Button("Cancel (Esc)", id="no", compact=True)
-
-    def on_input_submitted(self) -> None:
-        self.action_submit()
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "yes":
-            self.action_submit()
-        else:
-            self.dismiss(None)
-
-    def action_submit(self) -> None:
-        """Give the command, or say what is wrong at its field. What only the gateway can tell comes after."""
-        for name, _, _ in FIELDS:
-            self._problem(name, "")
-        command = AddTokenizer(*(self.query_one(f"#{name}", Input).value.strip() for name, _, _ in FIELDS))
-        try:
-            if not command.name:
-                raise BadRequest("name: missing; expected what requests call the model", field="name")
-            place_of(command.source, command.chat_template or None)
-        except BadRequest as error:
-            at = {"chat_template_path": "chat_template"}.get(error.field or "", error.field or "source")
-            self._problem(at, error.message)
-            self.query_one(f"#{at}", Input).focus()
-        else:
-            self.dismiss(command)
-
-    def _problem(self, name: str, text: str) -> None:
-        label = self.query_one(f"#problem-{name}", Label)
-        label.update(text)
-        label.set_class(bool(text), "-said")
