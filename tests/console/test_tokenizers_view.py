@@ -176,7 +176,7 @@ async def test_a_adds_what_was_typed_and_it_is_journalled_with_who(fleet: Fleet)
     [
         ("name", "", "name: missing"),
         ("source", "", "source: given ''"),
-        ("chat_template", "/etc/passwd", "expected a file that ends with .jinja"),
+        ("chat_template_path", "/etc/passwd", "expected a file that ends with .jinja"),
     ],
 )
 async def test_a_wrong_field_is_named_and_nothing_typed_is_lost(
