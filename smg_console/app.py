@@ -24,6 +24,7 @@ from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.journal import JournalScreen
 from smg_console.screens.listing import Listing
 from smg_console.screens.main import MainScreen
+from smg_console.screens.settings import SettingsScreen
 from smg_console.screens.tokenizers import TokenizersScreen
 from smg_console.screens.views import DiscoveryView, View, WorkerView
 from smg_console.watch import Watch
@@ -61,6 +62,7 @@ class ConsoleApp(ActingApp):
         Binding("s", "discovery", "Service discovery"),
         Binding("z", "tokenizers", "Tokenizers"),
         Binding("e", "journal", "Events"),
+        Binding("comma", "settings", "Settings"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
@@ -229,6 +231,10 @@ class ConsoleApp(ActingApp):
         if not isinstance(self.screen, JournalScreen | ModalScreen):
             self.push_screen(JournalScreen())
 
+    def action_settings(self) -> None:
+        if not isinstance(self.screen, SettingsScreen | ModalScreen):
+            self.push_screen(SettingsScreen())
+
     def action_log(self) -> None:
         ring = self.ring
         if ring is None:
@@ -270,6 +276,7 @@ class ConsoleApp(ActingApp):
         yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
         yield SystemCommand("Tokenizers", "key z: state, caches, users, and a text's tokens", self.action_tokenizers)
         yield SystemCommand("Events", "key e: the journal, followed and filtered", self.action_journal)
+        yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
         yield SystemCommand("Log", "key l", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
         yield SystemCommand("Quit", "key q", self.action_quit)

@@ -10,6 +10,7 @@ from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
+from gateway.settings.effective import Effective
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, Series, WorkerSample
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone, TokenizerOperations
@@ -49,6 +50,7 @@ class LocalPlane:
         *,
         discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
         tokenizers: TokenizerOperations,
+        settings: Sequence[Effective] = (),
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -58,6 +60,7 @@ class LocalPlane:
         self._gateway_row = gateway_row
         self._discovery = discovery
         self._tokenizers = tokenizers
+        self._settings = settings
         self._read_only = read_only
         self._cause = Cause(actor)
 
@@ -91,6 +94,7 @@ class LocalPlane:
             row,
             discovery=discovery,
             tokenizers=gateway.tokenizer_operations,
+            settings=gateway.effective,
             read_only=read_only,
         )
 
@@ -156,6 +160,9 @@ class LocalPlane:
 
     def discovery(self) -> DiscoveryStatus | None:
         return self._discovery()
+
+    def settings(self) -> Sequence[Effective]:
+        return self._settings
 
     def tokenizers(self) -> Sequence[TokenizerStatus]:
         return self._tokenizers.statuses()

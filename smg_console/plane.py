@@ -12,6 +12,7 @@ from typing import Protocol
 from gateway.events import Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
+from gateway.settings.effective import Effective
 from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone
 from gateway.tokenizers.status import TokenizerStatus
@@ -112,6 +113,10 @@ class Plane(Protocol):
 
     def discovery(self) -> DiscoveryStatus | None:
         """What is seen of a Kubernetes cluster; None: nothing is looked for."""
+        ...
+
+    def settings(self) -> Sequence[Effective]:
+        """The settings in force, in the order of `--help`; always the same object."""
         ...
 
     def tokenizers(self) -> Sequence[TokenizerStatus]:

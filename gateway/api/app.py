@@ -5,7 +5,7 @@ plane's port through `gateway.proxy.control`; request ids come from there.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from gateway.operations import Operations
 from gateway.proxy.answers import error_body
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.routes import DATA_ROUTES
+from gateway.settings.effective import Effective
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
@@ -55,6 +56,7 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    settings: Sequence[Effective]
     tokenizers: TokenizerRegistry
     tokenizer_operations: TokenizerOperations
     engines: Engines | None = None
@@ -94,7 +96,7 @@ class Route:
 
 def build_app(parts: ApiParts) -> web.Application:
     """The application with all its routes."""
-    from gateway.api import discovery, events, info, openapi, probes, routing, tokenize, tokenizers, workers
+    from gateway.api import discovery, events, info, openapi, probes, routing, settings, tokenize, tokenizers, workers
 
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
     app[PARTS] = parts
@@ -104,6 +106,7 @@ def build_app(parts: ApiParts) -> web.Application:
         *workers.ROUTES,
         *routing.ROUTES,
         *discovery.ROUTES,
+        *settings.ROUTES,
         *tokenizers.ROUTES,
         *tokenize.ROUTES,
         *events.ROUTES,

@@ -35,6 +35,7 @@ ANYWHERE = (
     ("s", "service discovery: pods seen, and why not"),
     ("z", "tokenizers: state, caches, and a text's tokens"),
     ("e", "events: the journal, followed and filtered"),
+    (",", "settings in force, and where each came from"),
     ("l", "the log"),
     ("t", "next theme"),
     ("?", "this help"),

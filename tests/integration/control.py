@@ -11,6 +11,8 @@ from gateway.api.app import ApiParts, build_app
 from gateway.events import Journal
 from gateway.operations import Operations
 from gateway.proxy.fleet import Fleet, RoutingPlan
+from gateway.settings.effective import effective
+from gateway.settings.model import Settings
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
@@ -81,6 +83,7 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         samples=NoSamples(),
         stopping=lambda: made.stopping,
         mono=time.monotonic,
+        settings=effective(Settings(), {"port": "--port"}),
         tokenizers=made.tokenizers,
         tokenizer_operations=TokenizerOperations(
             made.tokenizers, lambda: (entry.worker for entry in made.registry.entries.values())
