@@ -35,6 +35,8 @@ from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Diagram
 
 LOG_LINES = 2000
+SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
+"""The screens that incidents name by their keys."""
 HELP_OF = ((TokenizersScreen, guide.TOKENIZERS), (Listing, guide.LISTING), (View, guide.READING))
 """The help of where one is; elsewhere it is the table's."""
 
@@ -63,6 +65,7 @@ class ConsoleApp(ActingApp):
         Binding("z", "tokenizers", "Tokenizers"),
         Binding("e", "journal", "Events"),
         Binding("comma", "settings", "Settings"),
+        Binding("exclamation_mark", "incident", "What is wrong"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
@@ -230,6 +233,20 @@ class ConsoleApp(ActingApp):
     def action_journal(self) -> None:
         if not isinstance(self.screen, JournalScreen | ModalScreen):
             self.push_screen(JournalScreen())
+
+    async def action_incident(self) -> None:
+        """Go to what the incident strip tells of."""
+        if isinstance(self.screen, ModalScreen):
+            return
+        first = next(iter(self.seen.incidents), None)
+        if first is None:
+            self.say("nothing is wrong")
+        elif first.worker is not None:
+            self.open_worker(first.worker)
+        elif first.key in SHOWN_BY:
+            await self.run_action(SHOWN_BY[first.key])
+        else:
+            self.say(f"{first.word}: {first.text}", "error" if first.severe else "warning")
 
     def action_settings(self) -> None:
         if not isinstance(self.screen, SettingsScreen | ModalScreen):

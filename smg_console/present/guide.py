@@ -36,6 +36,7 @@ ANYWHERE = (
     ("z", "tokenizers: state, caches, and a text's tokens"),
     ("e", "events: the journal, followed and filtered"),
     (",", "settings in force, and where each came from"),
+    ("!", "what is wrong: shows what the strip above tells of"),
     ("l", "the log"),
     ("t", "next theme"),
     ("?", "this help"),
