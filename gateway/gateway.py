@@ -31,6 +31,7 @@ from gateway.parts import (
     wanted_tokenizers,
 )
 from gateway.proxy.control import ControlApp
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.generating import Generating
@@ -122,6 +123,7 @@ class Gateway:
         self.tokenizer_operations = TokenizerOperations(
             self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
         )
+        self.explainer = Explainer(self.fleet, self.tokenizers, time.monotonic)
         self.pods = self._pod_discovery(rng) if settings.service_discovery else None
         self.control = ControlApp(build_app(self._api_parts()))
         self.data_plane = DataPlane(
@@ -183,6 +185,7 @@ class Gateway:
             fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
+            explainer=self.explainer,
             settings=self.effective,
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,

@@ -10,6 +10,7 @@ from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
+from gateway.proxy.explain import Explainer, RouteStatus
 from gateway.settings.effective import Effective
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, Series, WorkerSample
@@ -20,7 +21,7 @@ from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
-from smg_console.plane import GatewayRow, HealthRow, WorkerRow
+from smg_console.plane import Explained, GatewayRow, HealthRow, WorkerRow
 
 if TYPE_CHECKING:
     from gateway.gateway import Gateway
@@ -50,6 +51,7 @@ class LocalPlane:
         *,
         discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
         tokenizers: TokenizerOperations,
+        explainer: Explainer,
         settings: Sequence[Effective] = (),
         read_only: bool = False,
         actor: str = "console",
@@ -60,6 +62,7 @@ class LocalPlane:
         self._gateway_row = gateway_row
         self._discovery = discovery
         self._tokenizers = tokenizers
+        self._explainer = explainer
         self._settings = settings
         self._read_only = read_only
         self._cause = Cause(actor)
@@ -94,6 +97,7 @@ class LocalPlane:
             row,
             discovery=discovery,
             tokenizers=gateway.tokenizer_operations,
+            explainer=gateway.explainer,
             settings=gateway.effective,
             read_only=read_only,
         )
@@ -160,6 +164,18 @@ class LocalPlane:
 
     def discovery(self) -> DiscoveryStatus | None:
         return self._discovery()
+
+    def routes(self) -> Sequence[RouteStatus]:
+        return self._explainer.routes()
+
+    async def explain(self, model: str | None, text: str) -> Sequence[Explained]:
+        body = {"messages": [{"role": "user", "content": text}]} | ({"model": model} if model is not None else {})
+        _, roles = await self._explainer.explain("/v1/chat/completions", body, {})
+        return [
+            Explained(role.role, choice.policy, choice.in_use, choice.explanation.worker, choice.explanation.why)
+            for role in roles
+            for choice in role.choices
+        ]
 
     def settings(self) -> Sequence[Effective]:
         return self._settings

@@ -12,6 +12,7 @@ from typing import Protocol
 from gateway.events import Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
+from gateway.proxy.explain import RouteStatus
 from gateway.settings.effective import Effective
 from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone
@@ -20,7 +21,7 @@ from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.entry import ProbeStrip
 from gateway.workers.health import HealthCounter
 from gateway.workers.meters import EngineLoad
-from gateway.workers.model import Worker, WorkerId
+from gateway.workers.model import Role, Worker, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,18 @@ class GatewayRow:
     stopping: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What one policy would do with a request. `in_use`: it decides, with all it has learned; others are asked as
+    on their first day."""
+
+    role: Role
+    policy: str
+    in_use: bool
+    worker: WorkerId
+    why: str
+
+
 class Plane(Protocol):
     """A gateway as the console sees it."""
 
@@ -113,6 +126,14 @@ class Plane(Protocol):
 
     def discovery(self) -> DiscoveryStatus | None:
         """What is seen of a Kubernetes cluster; None: nothing is looked for."""
+        ...
+
+    def routes(self) -> Sequence[RouteStatus]:
+        """Which policy serves which model and role, in the order in which they came."""
+        ...
+
+    async def explain(self, model: str | None, text: str) -> Sequence[Explained]:
+        """Which worker each policy would take for a chat of this one message. Raises GatewayError."""
         ...
 
     def settings(self) -> Sequence[Effective]:

@@ -18,6 +18,7 @@ from gateway.errors import BadRequest, GatewayError
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.proxy.answers import error_body
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.routes import DATA_ROUTES
 from gateway.settings.effective import Effective
@@ -56,6 +57,7 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    explainer: Explainer
     settings: Sequence[Effective]
     tokenizers: TokenizerRegistry
     tokenizer_operations: TokenizerOperations
