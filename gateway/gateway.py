@@ -30,6 +30,7 @@ from gateway.parts import (
     routing_plan,
     wanted_tokenizers,
 )
+from gateway.presence import Presence
 from gateway.proxy.control import ControlApp
 from gateway.proxy.explain import Explainer
 from gateway.proxy.fetch import Fetch
@@ -86,6 +87,7 @@ class Gateway:
         self.fleet = Fleet(self.registry, routing_plan(settings), rng)
         self.sampler = Sampler(self.registry, mono=time.monotonic)
         self.lateness = LoopLateness()
+        self.presence = Presence()
         self.engines = Engines(self.registry)
         prober = Prober(ask, self.engines)
         self.checker = HealthChecker(

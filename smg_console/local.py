@@ -3,7 +3,7 @@
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from gateway import __version__
 from gateway.errors import ReadOnly
@@ -68,7 +68,7 @@ class LocalPlane:
         self._cause = Cause(actor)
 
     @classmethod
-    def of(cls, gateway: "Gateway", *, read_only: bool = False) -> "LocalPlane":
+    def of(cls, gateway: "Gateway", *, read_only: bool = False) -> Self:
         """The plane of a running gateway."""
 
         def row() -> GatewayRow:
