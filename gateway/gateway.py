@@ -80,7 +80,7 @@ class Gateway:
             overload=overload_settings(settings),
         )
         self.fleet = Fleet(self.registry, routing_plan(settings), rng)
-        self.sampler = Sampler(self.registry, mono=time.monotonic)
+        self.sampler = Sampler(self.registry, mono=time.monotonic, queued=lambda: self.data_plane.admission.queued)
         self.lateness = LoopLateness()
         self.engines = Engines(self.registry)
         prober = Prober(ask, self.engines)

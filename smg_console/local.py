@@ -10,16 +10,19 @@ from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
+from gateway.proxy.flights import Flight
+from gateway.telemetry.history import History, Stretch
 from gateway.telemetry.sampler import FleetSample
-from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone, TokenizerOperations
 from gateway.tokenizers.status import TokenizerStatus
 from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
+from gateway.workers.meters import Failure
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
-from smg_console.plane import GatewayRow, HealthRow, WorkerRow
+from smg_console.plane import GatewayRow, HealthRow, Subject, WorkerRow
 
 if TYPE_CHECKING:
     from gateway.gateway import Gateway
@@ -34,7 +37,11 @@ class Samples(Protocol):
     taken: int
 
     def sample(self, worker_id: WorkerId) -> WorkerSample: ...
-    def series(self, worker_id: WorkerId | None = None) -> Series | None: ...
+    def history(self, worker_id: WorkerId | None = None, model: str | None = None) -> History | None: ...
+
+
+def _nothing_flies(most: int, worker_id: WorkerId | None) -> Sequence[Flight]:
+    return ()
 
 
 class LocalPlane:
@@ -49,6 +56,7 @@ class LocalPlane:
         *,
         discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
         tokenizers: TokenizerOperations,
+        flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies,
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -58,6 +66,7 @@ class LocalPlane:
         self._gateway_row = gateway_row
         self._discovery = discovery
         self._tokenizers = tokenizers
+        self._flights = flights
         self._read_only = read_only
         self._cause = Cause(actor)
 
@@ -91,6 +100,7 @@ class LocalPlane:
             row,
             discovery=discovery,
             tokenizers=gateway.tokenizer_operations,
+            flights=gateway.data_plane.flights,
             read_only=read_only,
         )
 
@@ -144,8 +154,19 @@ class LocalPlane:
         return self._samples.taken
 
     def series(self, measure: Measure, worker_id: WorkerId | None = None) -> "array[float]":
-        series = self._samples.series(worker_id)
-        return series.last(measure) if series is not None else EMPTY
+        history = self._samples.history(worker_id)
+        return history.last(measure) if history is not None else EMPTY
+
+    def history(self, of: Subject, step_s: int, measures: Sequence[Measure]) -> Stretch | None:
+        history = self._samples.history(of.worker, of.model)
+        return history.read(step_s, measures) if history is not None else None
+
+    def flights(self, worker_id: WorkerId | None, most: int) -> Sequence[Flight]:
+        return self._flights(most, worker_id)
+
+    def failures(self, worker_id: WorkerId) -> Sequence[Failure]:
+        entry = self._registry.entries.get(worker_id)
+        return tuple(entry.meters.failures or ()) if entry is not None else ()
 
     def past_events(self, most: int) -> Sequence[Event]:
         journal = self._journal
