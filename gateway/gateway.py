@@ -183,6 +183,7 @@ class Gateway:
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,
             discovery=self._discovery_status(),
+            flights=lambda most, worker_id: self.data_plane.flights(most, worker_id),
         )
 
     def _metric_sources(self) -> MetricSources:

@@ -5,7 +5,7 @@ plane's port through `gateway.proxy.control`; request ids come from there.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,9 @@ from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.proxy.answers import error_body
 from gateway.proxy.fleet import Fleet
+from gateway.proxy.flights import Flight
 from gateway.proxy.routes import DATA_ROUTES
+from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
@@ -39,6 +41,12 @@ class Samples(Protocol):
     """Where rates and percentiles of the last second come from."""
 
     def sample(self, worker_id: WorkerId) -> WorkerSample: ...
+
+    def history(self, worker_id: WorkerId | None = None, model: str | None = None) -> History | None: ...
+
+
+def _nothing_flies(most: int, worker_id: WorkerId | None) -> Sequence[Flight]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,8 @@ class ApiParts:
     """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None
     """None: workers are not discovered."""
+    flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies
+    """The oldest requests under way, so many at most; of a worker, or of all."""
 
     @property
     def disaggregated(self) -> bool:
@@ -94,7 +104,7 @@ class Route:
 
 def build_app(parts: ApiParts) -> web.Application:
     """The application with all its routes."""
-    from gateway.api import discovery, events, info, openapi, probes, routing, tokenize, tokenizers, workers
+    from gateway.api import discovery, events, history, info, openapi, probes, routing, tokenize, tokenizers, workers
 
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
     app[PARTS] = parts
@@ -102,6 +112,7 @@ def build_app(parts: ApiParts) -> web.Application:
         *probes.ROUTES,
         *info.ROUTES,
         *workers.ROUTES,
+        *history.ROUTES,
         *routing.ROUTES,
         *discovery.ROUTES,
         *tokenizers.ROUTES,
