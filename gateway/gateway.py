@@ -6,7 +6,7 @@ logged, and ends the process through `crashed`, rather than leaving it to serve 
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -36,6 +36,7 @@ from gateway.proxy.fleet import Fleet
 from gateway.proxy.generating import Generating
 from gateway.proxy.server import DataPlane
 from gateway.settings import Settings
+from gateway.settings.effective import effective
 from gateway.settings.traffic import prefill_workers
 from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.logs import get_logger
@@ -65,8 +66,10 @@ class Gateway:
     Raises OSError, with a message for people, if a port cannot be opened.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, origins: Mapping[str, str] | None = None) -> None:
+        """`origins`: where each setting came from, for those who ask."""
         self.settings = settings
+        self.effective = effective(settings, origins or {})
         self.started_at = time.time()
         self.stopping = False
         rng = Random()
@@ -180,6 +183,7 @@ class Gateway:
             fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
+            settings=self.effective,
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,
             discovery=self._discovery_status(),

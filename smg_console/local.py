@@ -11,6 +11,7 @@ from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
 from gateway.proxy.flights import Flight
+from gateway.settings.effective import Effective
 from gateway.telemetry.history import History, Stretch
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, WorkerSample
@@ -57,6 +58,7 @@ class LocalPlane:
         discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
         tokenizers: TokenizerOperations,
         flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies,
+        settings: Sequence[Effective] = (),
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -67,6 +69,7 @@ class LocalPlane:
         self._discovery = discovery
         self._tokenizers = tokenizers
         self._flights = flights
+        self._settings = settings
         self._read_only = read_only
         self._cause = Cause(actor)
 
@@ -101,6 +104,7 @@ class LocalPlane:
             discovery=discovery,
             tokenizers=gateway.tokenizer_operations,
             flights=gateway.data_plane.flights,
+            settings=gateway.effective,
             read_only=read_only,
         )
 
@@ -177,6 +181,9 @@ class LocalPlane:
 
     def discovery(self) -> DiscoveryStatus | None:
         return self._discovery()
+
+    def settings(self) -> Sequence[Effective]:
+        return self._settings
 
     def tokenizers(self) -> Sequence[TokenizerStatus]:
         return self._tokenizers.statuses()

@@ -13,6 +13,7 @@ from gateway.events import Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
 from gateway.proxy.flights import Flight
+from gateway.settings.effective import Effective
 from gateway.telemetry.history import Stretch
 from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone
@@ -138,6 +139,10 @@ class Plane(Protocol):
 
     def discovery(self) -> DiscoveryStatus | None:
         """What is seen of a Kubernetes cluster; None: nothing is looked for."""
+        ...
+
+    def settings(self) -> Sequence[Effective]:
+        """The settings in force, in the order of `--help`; always the same object."""
         ...
 
     def tokenizers(self) -> Sequence[TokenizerStatus]:

@@ -21,6 +21,7 @@ from gateway.proxy.answers import error_body
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.flights import Flight
 from gateway.proxy.routes import DATA_ROUTES
+from gateway.settings.effective import Effective
 from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
@@ -63,6 +64,7 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    settings: Sequence[Effective]
     tokenizers: TokenizerRegistry
     tokenizer_operations: TokenizerOperations
     engines: Engines | None = None
@@ -104,7 +106,19 @@ class Route:
 
 def build_app(parts: ApiParts) -> web.Application:
     """The application with all its routes."""
-    from gateway.api import discovery, events, history, info, openapi, probes, routing, tokenize, tokenizers, workers
+    from gateway.api import (
+        discovery,
+        events,
+        history,
+        info,
+        openapi,
+        probes,
+        routing,
+        settings,
+        tokenize,
+        tokenizers,
+        workers,
+    )
 
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
     app[PARTS] = parts
@@ -115,6 +129,7 @@ def build_app(parts: ApiParts) -> web.Application:
         *history.ROUTES,
         *routing.ROUTES,
         *discovery.ROUTES,
+        *settings.ROUTES,
         *tokenizers.ROUTES,
         *tokenize.ROUTES,
         *events.ROUTES,

@@ -474,6 +474,23 @@ class ExplainedJson(TypedDict):
     roles: list[ExplainedRoleJson]
 
 
+class SettingJson(TypedDict):
+    """One setting; of a secret `value` says only whether it is set."""
+
+    name: str
+    flag: str
+    environment: str
+    group: str
+    description: str
+    value: str | int | float | bool | list[str] | None
+    default: str | int | float | bool | list[str] | None
+    origin: str
+
+
+class SettingsJson(TypedDict):
+    settings: list[SettingJson]
+
+
 class TokenizerJson(TypedDict):
     """SMG's."""
 

@@ -34,6 +34,9 @@ ANYWHERE = (
     (":  Ctrl+P", "all commands by name, themes too"),
     ("s", "service discovery: pods seen, and why not"),
     ("z", "tokenizers: state, caches, and a text's tokens"),
+    ("e", "events: the journal, followed and filtered"),
+    (",", "settings in force, and where each came from"),
+    ("!", "what is wrong: shows what the strip above tells of"),
     ("l", "the log"),
     ("t", "next theme"),
     ("?", "this help"),
@@ -44,6 +47,14 @@ HALF = 50
 SCROLLS = (
     ("j k, arrows", "scroll; PgDn PgUp by pages; g and G top and end"),
     ("Esc", "back"),
+)
+ON_LISTINGS = (
+    ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
+    ("Enter", "the worker an event is about"),
+    ("/", "filter; a word with - before it must not be there"),
+    ("", "events: worker:w3 kind:drain by:api"),
+    ("", "settings: group:health from:--port is:set"),
+    ("Esc", "drops the filter; back"),
 )
 ON_TOKENIZERS = (
     ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
@@ -57,6 +68,7 @@ ON_TOKENIZERS = (
 
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
+LISTING = (("Events, settings", ON_LISTINGS),)
 TOKENIZERS = (("Tokenizers", ON_TOKENIZERS),)
 """Groups of keys by where one is; those that work anywhere come after them."""
 

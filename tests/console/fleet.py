@@ -8,6 +8,8 @@ from random import Random
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.proxy.flights import Flight
+from gateway.settings.effective import effective
+from gateway.settings.model import Settings
 from gateway.telemetry.history import MEASURES, History
 from gateway.telemetry.sampler import FleetSample
 from gateway.telemetry.samples import Measure, WorkerSample
@@ -82,6 +84,9 @@ class Fleet:
         self.tokenizer_operations = TokenizerOperations(
             self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
         )
+        given = {"port": "SMG_CONSOLE_PORT", "policy": "--policy", "worker_urls": "smg.toml: worker-urls"}
+        chosen = Settings(port=30000, policy="power_of_two", worker_urls=("http://10.1.0.1:8000",))
+        self.settings = effective(chosen, given)
         self.plane = LocalPlane(
             self.registry,
             self.operations,
@@ -90,6 +95,7 @@ class Fleet:
             discovery=lambda: self.discovery,
             tokenizers=self.tokenizer_operations,
             flights=self.flights_of,
+            settings=self.settings,
             read_only=read_only,
             actor="console",
         )

@@ -12,6 +12,8 @@ from gateway.events import Journal
 from gateway.operations import Operations
 from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.proxy.flights import Flight
+from gateway.settings.effective import effective
+from gateway.settings.model import Settings
 from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
@@ -97,6 +99,7 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         samples=made.samples,
         stopping=lambda: made.stopping,
         mono=time.monotonic,
+        settings=effective(Settings(), {"port": "--port"}),
         tokenizers=made.tokenizers,
         tokenizer_operations=TokenizerOperations(
             made.tokenizers, lambda: (entry.worker for entry in made.registry.entries.values())

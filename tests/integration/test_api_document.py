@@ -140,6 +140,7 @@ CALLS: list[tuple[str, str, int, object]] = [
     ("GET", "/get_model_info", 200, None),
     ("GET", "/openapi.json", 200, None),
     ("GET", "/discovery", 200, None),
+    ("GET", "/settings", 200, None),
     ("DELETE", "/workers/{id}", 202, None),
     ("POST", "/workers/{id}/cordon", 200, None),
 ]
