@@ -85,7 +85,7 @@ class Gateway:
             overload=overload_settings(settings),
         )
         self.fleet = Fleet(self.registry, routing_plan(settings), rng)
-        self.sampler = Sampler(self.registry, mono=time.monotonic)
+        self.sampler = Sampler(self.registry, mono=time.monotonic, queued=lambda: self.data_plane.admission.queued)
         self.lateness = LoopLateness()
         self.presence = Presence()
         self.engines = Engines(self.registry)
@@ -192,6 +192,7 @@ class Gateway:
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,
             discovery=self._discovery_status(),
+            flights=lambda most, worker_id: self.data_plane.flights(most, worker_id),
         )
 
     def _metric_sources(self) -> MetricSources:

@@ -26,7 +26,7 @@ class Night(Fleet):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sampler = Sampler(self.registry, mono=self.clock.mono)
+        self.sampler = Sampler(self.registry, mono=self.clock.mono, wall=self.clock.wall)
         self.plane = LocalPlane(
             self.registry,
             self.operations,

@@ -12,8 +12,10 @@ from gateway.events import Journal
 from gateway.operations import Operations
 from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet, RoutingPlan
+from gateway.proxy.flights import Flight
 from gateway.settings.effective import effective
 from gateway.settings.model import Settings
+from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
@@ -28,8 +30,17 @@ TEST = Cause("test")
 
 
 class NoSamples:
+    """No rates, and the histories that a test puts here."""
+
+    def __init__(self) -> None:
+        self.histories: dict[WorkerId | str | None, History] = {}
+        """By worker's id or model's name; None: the fleet's."""
+
     def sample(self, worker_id: WorkerId) -> WorkerSample:
         return WorkerSample()
+
+    def history(self, worker_id: WorkerId | None = None, model: str | None = None) -> History | None:
+        return self.histories.get(worker_id or model)
 
 
 class Control:
@@ -41,6 +52,8 @@ class Control:
         self.probed: list[WorkerId] = []
         self.operations = Operations(self.registry, wall=time.time, drain_timeout_s=300, probe_now=self.probed.append)
         self.stopping = False
+        self.samples = NoSamples()
+        self.flying: list[Flight] = []
         self.answers: dict[str, Answer] = {}
         """What workers answer, by `URL path`; anything else is refused."""
         self.tokenizers = TokenizerRegistry(wall=time.time, rng=Random(3))
@@ -51,6 +64,9 @@ class Control:
         if found is None:
             raise Unreachable("connection refused")
         return found
+
+    def flights(self, most: int, worker_id: WorkerId | None) -> list[Flight]:
+        return [flight for flight in self.flying if worker_id in (None, flight.worker)][:most]
 
     def ready(self, url: str, model: str = "m", engine: Engine = Engine.SGLANG) -> Entry:
         entry = self.registry.find(url) if self.registry.by_url(url) else None
@@ -82,7 +98,7 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         registry=made.registry,
         operations=made.operations,
         ask=made.ask,  # type: ignore[arg-type]  # takes the same and more
-        samples=NoSamples(),
+        samples=made.samples,
         stopping=lambda: made.stopping,
         mono=time.monotonic,
         settings=effective(Settings(), {"port": "--port"}),
@@ -94,6 +110,7 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         explainer=Explainer(fleet, made.tokenizers, time.monotonic),
         version="0.1.0",
         boot="boot",
+        flights=made.flights,
     )
     async with made.tokenizers, TestClient(TestServer(build_app(parts))) as made.client:
         yield made
