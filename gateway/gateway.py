@@ -55,6 +55,7 @@ from gateway.workers.load import LoadMonitor
 from gateway.workers.model import Role, Secret, Source, State, WorkerId, WorkerSpec
 from gateway.workers.probing import Prober
 from gateway.workers.registry import Registry
+from gateway.workers.rolling_jobs import RollingDrains
 
 log = get_logger(__name__)
 
@@ -116,6 +117,7 @@ class Gateway:
         self.operations = Operations(
             self.registry, wall=time.time, drain_timeout_s=settings.drain_timeout_secs, probe_now=self._look_again
         )
+        self.rolling = RollingDrains(self.registry, wall=time.time, drain=self.operations.begin_drain)
         self.tokenizers = TokenizerRegistry(
             wanted_tokenizers(settings),
             wall=time.time,
@@ -148,6 +150,7 @@ class Gateway:
             for part in (self.lateness, self.sampler, self.checker, self.discovery, self.deadlines, self.load_monitor):
                 if part is not None:
                     await stack.enter_async_context(part)
+            await stack.enter_async_context(self.rolling)
             await stack.enter_async_context(self.tokenizers)
             await stack.enter_async_context(TokenizerJoins(self.registry, self.tokenizers, self.engines))
             await stack.enter_async_context(self.control)
