@@ -31,7 +31,9 @@ from gateway.parts import (
     routing_plan,
     wanted_tokenizers,
 )
+from gateway.presence import Presence
 from gateway.proxy.control import ControlApp
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.generating import Generating
@@ -55,6 +57,7 @@ from gateway.workers.load import LoadMonitor
 from gateway.workers.model import Role, Secret, Source, State, WorkerId, WorkerSpec
 from gateway.workers.probing import Prober
 from gateway.workers.registry import Registry
+from gateway.workers.rolling_jobs import RollingDrains
 
 log = get_logger(__name__)
 
@@ -85,8 +88,9 @@ class Gateway:
             overload=overload_settings(settings),
         )
         self.fleet = Fleet(self.registry, routing_plan(settings), rng)
-        self.sampler = Sampler(self.registry, mono=time.monotonic)
+        self.sampler = Sampler(self.registry, mono=time.monotonic, queued=lambda: self.data_plane.admission.queued)
         self.lateness = LoopLateness()
+        self.presence = Presence()
         self.engines = Engines(self.registry)
         prober = Prober(ask, self.engines)
         self.checker = HealthChecker(
@@ -115,6 +119,7 @@ class Gateway:
         self.operations = Operations(
             self.registry, wall=time.time, drain_timeout_s=settings.drain_timeout_secs, probe_now=self._look_again
         )
+        self.rolling = RollingDrains(self.registry, wall=time.time, drain=self.operations.begin_drain)
         self.tokenizers = TokenizerRegistry(
             wanted_tokenizers(settings),
             wall=time.time,
@@ -124,6 +129,7 @@ class Gateway:
         self.tokenizer_operations = TokenizerOperations(
             self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
         )
+        self.explainer = Explainer(self.fleet, self.tokenizers, time.monotonic)
         self.pods = self._pod_discovery(rng) if settings.service_discovery else None
         self.control = ControlApp(build_app(self._api_parts()))
         self.data_plane = DataPlane(
@@ -147,6 +153,7 @@ class Gateway:
             for part in (self.lateness, self.sampler, self.checker, self.discovery, self.deadlines, self.load_monitor):
                 if part is not None:
                     await stack.enter_async_context(part)
+            await stack.enter_async_context(self.rolling)
             await stack.enter_async_context(self.tokenizers)
             await stack.enter_async_context(TokenizerJoins(self.registry, self.tokenizers, self.engines))
             await stack.enter_async_context(self.control)
@@ -209,10 +216,12 @@ class Gateway:
             fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
+            explainer=self.explainer,
             settings=self.effective,
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,
             discovery=self._discovery_status(),
+            flights=lambda most, worker_id: self.data_plane.flights(most, worker_id),
         )
 
     def _metric_sources(self) -> MetricSources:

@@ -24,6 +24,7 @@ from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.journal import JournalScreen
 from smg_console.screens.listing import Listing
 from smg_console.screens.main import MainScreen
+from smg_console.screens.routing import RoutingScreen
 from smg_console.screens.settings import SettingsScreen
 from smg_console.screens.tokenizers import TokenizersScreen
 from smg_console.screens.views import DiscoveryView, View, WorkerView
@@ -35,7 +36,14 @@ from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Diagram
 
 LOG_LINES = 2000
-HELP_OF = ((TokenizersScreen, guide.TOKENIZERS), (Listing, guide.LISTING), (View, guide.READING))
+SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
+"""The screens that incidents name by their keys."""
+HELP_OF = (
+    (TokenizersScreen, guide.TOKENIZERS),
+    (RoutingScreen, guide.ROUTING),
+    (Listing, guide.LISTING),
+    (View, guide.READING),
+)
 """The help of where one is; elsewhere it is the table's."""
 
 
@@ -62,7 +70,9 @@ class ConsoleApp(ActingApp):
         Binding("s", "discovery", "Service discovery"),
         Binding("z", "tokenizers", "Tokenizers"),
         Binding("e", "journal", "Events"),
+        Binding("m", "routing", "Models and routing"),
         Binding("comma", "settings", "Settings"),
+        Binding("exclamation_mark", "incident", "What is wrong"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
@@ -231,6 +241,24 @@ class ConsoleApp(ActingApp):
         if not isinstance(self.screen, JournalScreen | ModalScreen):
             self.push_screen(JournalScreen())
 
+    async def action_incident(self) -> None:
+        """Go to what the incident strip tells of."""
+        if isinstance(self.screen, ModalScreen):
+            return
+        first = next(iter(self.seen.incidents), None)
+        if first is None:
+            self.say("nothing is wrong")
+        elif first.worker is not None:
+            self.open_worker(first.worker)
+        elif first.key in SHOWN_BY:
+            await self.run_action(SHOWN_BY[first.key])
+        else:
+            self.say(f"{first.word}: {first.text}", "error" if first.severe else "warning")
+
+    def action_routing(self) -> None:
+        if not isinstance(self.screen, RoutingScreen | ModalScreen):
+            self.push_screen(RoutingScreen())
+
     def action_settings(self) -> None:
         if not isinstance(self.screen, SettingsScreen | ModalScreen):
             self.push_screen(SettingsScreen())
@@ -276,6 +304,7 @@ class ConsoleApp(ActingApp):
         yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
         yield SystemCommand("Tokenizers", "key z: state, caches, users, and a text's tokens", self.action_tokenizers)
         yield SystemCommand("Events", "key e: the journal, followed and filtered", self.action_journal)
+        yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)
         yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
         yield SystemCommand("Log", "key l", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)

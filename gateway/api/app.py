@@ -18,9 +18,12 @@ from gateway.errors import BadRequest, GatewayError
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.proxy.answers import error_body
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet
+from gateway.proxy.flights import Flight
 from gateway.proxy.routes import DATA_ROUTES
 from gateway.settings.effective import Effective
+from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
@@ -41,6 +44,12 @@ class Samples(Protocol):
 
     def sample(self, worker_id: WorkerId) -> WorkerSample: ...
 
+    def history(self, worker_id: WorkerId | None = None, model: str | None = None) -> History | None: ...
+
+
+def _nothing_flies(most: int, worker_id: WorkerId | None) -> Sequence[Flight]:
+    return ()
+
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
@@ -56,6 +65,7 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    explainer: Explainer
     settings: Sequence[Effective]
     tokenizers: TokenizerRegistry
     tokenizer_operations: TokenizerOperations
@@ -63,6 +73,8 @@ class ApiParts:
     """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None
     """None: workers are not discovered."""
+    flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies
+    """The oldest requests under way, so many at most; of a worker, or of all."""
 
     @property
     def disaggregated(self) -> bool:
@@ -96,7 +108,19 @@ class Route:
 
 def build_app(parts: ApiParts) -> web.Application:
     """The application with all its routes."""
-    from gateway.api import discovery, events, info, openapi, probes, routing, settings, tokenize, tokenizers, workers
+    from gateway.api import (
+        discovery,
+        events,
+        history,
+        info,
+        openapi,
+        probes,
+        routing,
+        settings,
+        tokenize,
+        tokenizers,
+        workers,
+    )
 
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
     app[PARTS] = parts
@@ -104,6 +128,7 @@ def build_app(parts: ApiParts) -> web.Application:
         *probes.ROUTES,
         *info.ROUTES,
         *workers.ROUTES,
+        *history.ROUTES,
         *routing.ROUTES,
         *discovery.ROUTES,
         *settings.ROUTES,

@@ -17,6 +17,7 @@ from gateway.proxy.addresses import Address, bound_sockets
 from gateway.proxy.admission import Admission
 from gateway.proxy.control import ControlDoor
 from gateway.proxy.fleet import Fleet, RoutingPlan
+from gateway.proxy.flights import Flight, oldest
 from gateway.proxy.front import Front
 from gateway.proxy.generating import Generating
 from gateway.proxy.listener import ClientConnection
@@ -161,6 +162,11 @@ class DataPlane:
     @property
     def stopping(self) -> bool:
         return self._traffic.stopping
+
+    def flights(self, most: int, worker_id: WorkerId | None = None) -> list[Flight]:
+        """The requests under way, the oldest first; of one worker, or of all."""
+        connections = self._front.connections if self._front is not None else ()
+        return oldest(connections, most, self._traffic.mono(), worker_id)
 
     # --- what goes on beside the requests ---
 

@@ -66,8 +66,10 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: str | N
 
 
 def without_terminal(loaded: Loaded) -> Loaded:
-    """The same settings, headless: what is for the console alone counts for nothing."""
-    changed = {"no_ui": True, "theme": None, "ascii": False, "read_only": False}
+    """The same settings, headless: what is for the console alone counts for nothing, unless SSH clients get it."""
+    changed: dict[str, Any] = {"no_ui": True}
+    if loaded.settings.ssh_port is None:
+        changed |= {"theme": None, "ascii": False, "read_only": False}
     origins = {**loaded.origins, **dict.fromkeys(changed, "no terminal")}
     return Loaded(loaded.settings.model_copy(update=changed), origins)
 
@@ -153,6 +155,7 @@ def _is_url(value: object) -> bool:
 
 def _expected(name: str, kind_of_error: str, message: str) -> str:
     schema = Settings.model_json_schema()["properties"][name]
+    schema = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
     kind = schema.get("type", "")
     if kind in ("integer", "number"):
         return f"expected {'a whole number' if kind == 'integer' else 'a number'}{_limits(schema)}"

@@ -18,6 +18,7 @@ from pydantic import (
 
 from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.fields import Host, Port, Seconds, Urls, setting
+from gateway.settings.ssh import SshSettings
 from gateway.settings.tokenizers import TokenizerSettings
 from gateway.settings.traffic import TrafficSettings
 
@@ -54,7 +55,7 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
-class Settings(TrafficSettings, DiscoverySettings, TokenizerSettings):
+class Settings(TrafficSettings, DiscoverySettings, TokenizerSettings, SshSettings):
     """Everything that can be set. Times in seconds, sizes in bytes."""
 
     worker_urls: Urls = setting(
@@ -193,6 +194,7 @@ GROUPS = (
     "Tokenizers",
     "Metrics and logs",
     "Console",
+    "SSH",
 )
 """The groups in the order of `--help`."""
 SECRETS = frozenset(("worker_api_key",))

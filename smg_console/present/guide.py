@@ -35,7 +35,9 @@ ANYWHERE = (
     ("s", "service discovery: pods seen, and why not"),
     ("z", "tokenizers: state, caches, and a text's tokens"),
     ("e", "events: the journal, followed and filtered"),
+    ("m", "models and routing: policies, shares, explain"),
     (",", "settings in force, and where each came from"),
+    ("!", "what is wrong: shows what the strip above tells of"),
     ("l", "the log"),
     ("t", "next theme"),
     ("?", "this help"),
@@ -64,10 +66,17 @@ ON_TOKENIZERS = (
     ("Ctrl+T", "with the tokenizer's own special tokens, or not"),
     ("Esc", "from the text to the table; back"),
 )
+ON_ROUTING = (
+    ("j k, arrows", "move from model to model"),
+    ("Tab", "to the workers' shares, which scroll"),
+    ("Enter  i  /", "type a prompt: who would get it, and why"),
+    ("Esc", "to the table; back"),
+)
 
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
 LISTING = (("Events, settings", ON_LISTINGS),)
+ROUTING = (("Routing", ON_ROUTING),)
 TOKENIZERS = (("Tokenizers", ON_TOKENIZERS),)
 """Groups of keys by where one is; those that work anywhere come after them."""
 
