@@ -4,6 +4,7 @@ One event loop carries traffic and runs the control loops. A worker's trouble is
 logged, and ends the process through `crashed`, rather than leaving it to serve half-blind.
 """
 
+import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.generating import Generating
 from gateway.proxy.server import DataPlane
+from gateway.proxy.unix_socket import NoSocket, UnixSocket, listening
 from gateway.settings import Settings
 from gateway.settings.effective import effective
 from gateway.settings.traffic import prefill_workers
@@ -142,6 +144,7 @@ class Gateway:
         self._stack = AsyncExitStack()
         self.address = ""
         self.metrics_address: str | None = None
+        self.control_socket: UnixSocket | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -158,6 +161,7 @@ class Gateway:
             settings = self.settings
             bound = await self.data_plane.start(settings.host, settings.port)
             self.address = url_of(bound.host, bound.port)
+            await self._open_control_socket(stack, bound.port)
             if not settings.disable_prometheus:
                 host = settings.prometheus_host or settings.host
                 metrics = MetricsServer(self._metric_sources(), host, settings.prometheus_port)
@@ -167,7 +171,13 @@ class Gateway:
             if self.pods is not None:  # after the static ones: an address that is listed already stays theirs
                 await stack.enter_async_context(self.pods)
             self._stack = stack.pop_all()
-        log.info("gateway_listening", address=self.address, metrics_address=self.metrics_address, version=__version__)
+        log.info(
+            "gateway_listening",
+            address=self.address,
+            metrics_address=self.metrics_address,
+            control_socket=str(self.control_socket.path) if self.control_socket else None,
+            version=__version__,
+        )
         self.registry.note("started", f"serving on {self.address}", ITSELF)
         return self
 
@@ -177,6 +187,22 @@ class Gateway:
         self.begin_stop()
         await self._stack.aclose()
         log.info("gateway_stopped", address=self.address)
+
+    async def _open_control_socket(self, stack: AsyncExitStack, port: int) -> None:
+        """Listen on the Unix socket. Where nobody asked for one, a gateway goes without rather than not at all."""
+        given = self.settings.control_socket
+        if given == "none" or not hasattr(socket, "AF_UNIX"):
+            return
+        try:
+            found = listening(given, port)
+        except NoSocket as error:
+            if given is not None:
+                raise OSError(error.errno, f"--control-socket: {error.strerror}") from None
+            log.warning("control_socket_missing", why=error.strerror)
+            return
+        stack.callback(found.close)
+        await self.data_plane.serve_also(found.socket)
+        self.control_socket = found
 
     def _api_parts(self) -> ApiParts:
         return ApiParts(
