@@ -17,9 +17,9 @@ from textual.screen import ModalScreen, Screen
 from gateway.telemetry.logs import LogRing
 from gateway.workers.model import WorkerId
 from smg_console import pace, themes
-from smg_console.acting import ActingApp
 from smg_console.plane import Plane, WorkerRow
 from smg_console.present import detail, guide
+from smg_console.reporting import ReportingApp
 from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.journal import JournalScreen
 from smg_console.screens.listing import Listing
@@ -47,7 +47,7 @@ HELP_OF = (
 """The help of where one is; elsewhere it is the table's."""
 
 
-class ConsoleApp(ActingApp):
+class ConsoleApp(ReportingApp):
     """The console over a plane. `log` is shown on the log screen; `ascii_only` draws nothing but ASCII.
 
     `settled` is called once, after the first frame: what was built by then lives as long as the console (the
@@ -72,6 +72,7 @@ class ConsoleApp(ActingApp):
         Binding("e", "journal", "Events"),
         Binding("m", "routing", "Models and routing"),
         Binding("comma", "settings", "Settings"),
+        Binding("ctrl+s", "save_picture", "Save a picture of the screen"),
         Binding("exclamation_mark", "incident", "What is wrong"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
@@ -304,6 +305,7 @@ class ConsoleApp(ActingApp):
         yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
         yield SystemCommand("Tokenizers", "key z: state, caches, users, and a text's tokens", self.action_tokenizers)
         yield SystemCommand("Events", "key e: the journal, followed and filtered", self.action_journal)
+        yield from self.keeping_commands(row)
         yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)
         yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
         yield SystemCommand("Log", "key l", self.action_log)

@@ -39,6 +39,7 @@ ANYWHERE = (
     (",", "settings in force, and where each came from"),
     ("!", "what is wrong: shows what the strip above tells of"),
     ("l", "the log"),
+    ("Ctrl+S", "save a picture; reports are among : commands"),
     ("t", "next theme"),
     ("?", "this help"),
     ("q", "quit; asks when requests are in flight"),
