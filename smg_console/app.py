@@ -23,6 +23,7 @@ from smg_console.reporting import ReportingApp
 from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.journal import JournalScreen
 from smg_console.screens.listing import Listing
+from smg_console.screens.log import LogScreen
 from smg_console.screens.main import MainScreen
 from smg_console.screens.routing import RoutingScreen
 from smg_console.screens.settings import SettingsScreen
@@ -35,7 +36,6 @@ from smg_console.widgets.fleet_table import FleetTable
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Diagram
 
-LOG_LINES = 2000
 SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 """The screens that incidents name by their keys."""
 HELP_OF = (
@@ -268,8 +268,8 @@ class ConsoleApp(ReportingApp):
         ring = self.ring
         if ring is None:
             self.say("there is no log here", "warning")
-        elif not isinstance(self.screen, View | ModalScreen):
-            self.push_screen(View("Log", lambda _width: detail.log_lines(list(ring.lines), LOG_LINES), at_end=True))
+        elif not isinstance(self.screen, LogScreen | ModalScreen):
+            self.push_screen(LogScreen(ring))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, ModalScreen):
@@ -308,7 +308,7 @@ class ConsoleApp(ReportingApp):
         yield from self.keeping_commands(row)
         yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)
         yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
-        yield SystemCommand("Log", "key l", self.action_log)
+        yield SystemCommand("Log", "key l: followed and filtered", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
         yield SystemCommand("Quit", "key q", self.action_quit)
         for name, file in self._found.themes.items():

@@ -1,4 +1,4 @@
-"""What an operator keeps of what is seen: pictures of the screen, and reports. Making them is `keeping` and `report`."""
+"""What an operator keeps of what is seen: pictures of the screen and reports, which `keeping` and `report` make."""
 
 from collections.abc import Coroutine, Iterator
 from functools import partial

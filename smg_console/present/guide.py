@@ -38,7 +38,7 @@ ANYWHERE = (
     ("m", "models and routing: policies, shares, explain"),
     (",", "settings in force, and where each came from"),
     ("!", "what is wrong: shows what the strip above tells of"),
-    ("l", "the log"),
+    ("l", "the log, followed and filtered"),
     ("Ctrl+S", "save a picture; reports are among : commands"),
     ("t", "next theme"),
     ("?", "this help"),
@@ -55,6 +55,7 @@ ON_LISTINGS = (
     ("Enter", "the worker an event is about"),
     ("/", "filter; a word with - before it must not be there"),
     ("", "events: worker:w3 kind:drain by:api"),
+    ("", "log: level:warning"),
     ("", "settings: group:health from:--port is:set"),
     ("Esc", "drops the filter; back"),
 )
@@ -76,7 +77,7 @@ ON_ROUTING = (
 
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
-LISTING = (("Events, settings", ON_LISTINGS),)
+LISTING = (("Events, settings, log", ON_LISTINGS),)
 ROUTING = (("Routing", ON_ROUTING),)
 TOKENIZERS = (("Tokenizers", ON_TOKENIZERS),)
 """Groups of keys by where one is; those that work anywhere come after them."""
