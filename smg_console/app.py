@@ -18,9 +18,10 @@ from gateway.telemetry.logs import LogRing
 from gateway.workers.model import WorkerId
 from smg_console import pace, themes
 from smg_console.acting import ActingApp
-from smg_console.plane import Plane, WorkerRow
+from smg_console.plane import FLEET, Plane, Subject, WorkerRow
 from smg_console.present import detail, guide
 from smg_console.screens.dialogs import Confirm, Question
+from smg_console.screens.graphs import GraphsScreen
 from smg_console.screens.journal import JournalScreen
 from smg_console.screens.listing import Listing
 from smg_console.screens.main import MainScreen
@@ -37,7 +38,12 @@ from smg_console.widgets.panels import Diagram
 LOG_LINES = 2000
 SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 """The screens that incidents name by their keys."""
-HELP_OF = ((TokenizersScreen, guide.TOKENIZERS), (Listing, guide.LISTING), (View, guide.READING))
+HELP_OF = (
+    (GraphsScreen, guide.GRAPHS),
+    (TokenizersScreen, guide.TOKENIZERS),
+    (Listing, guide.LISTING),
+    (View, guide.READING),
+)
 """The help of where one is; elsewhere it is the table's."""
 
 
@@ -64,6 +70,7 @@ class ConsoleApp(ActingApp):
         Binding("s", "discovery", "Service discovery"),
         Binding("z", "tokenizers", "Tokenizers"),
         Binding("e", "journal", "Events"),
+        Binding("h", "graphs", "Graphs"),
         Binding("comma", "settings", "Settings"),
         Binding("exclamation_mark", "incident", "What is wrong"),
         Binding("l", "log", "Log"),
@@ -204,6 +211,8 @@ class ConsoleApp(ActingApp):
     def _chosen_on(self, screen: Screen[object]) -> WorkerRow | None:
         if isinstance(screen, WorkerView):
             return self.plane.row(screen.worker_id)
+        if isinstance(screen, GraphsScreen):
+            return screen.worker
         return self.under_cursor if isinstance(screen, MainScreen) else None
 
     def on_fleet_table_opened(self, message: FleetTable.Opened) -> None:
@@ -229,6 +238,13 @@ class ConsoleApp(ActingApp):
     def action_tokenizers(self) -> None:
         if not isinstance(self.screen, TokenizersScreen | ModalScreen):
             self.push_screen(TokenizersScreen())
+
+    def action_graphs(self) -> None:
+        """Of the fleet; on a worker's screen, of that worker."""
+        if not isinstance(self.screen, GraphsScreen | ModalScreen):
+            row, here = self.under_cursor, self.screen
+            of = Subject(worker=here.worker_id) if isinstance(here, WorkerView) else FLEET
+            self.push_screen(GraphsScreen(of, row.worker.id if row is not None else None))
 
     def action_journal(self) -> None:
         if not isinstance(self.screen, JournalScreen | ModalScreen):

@@ -37,6 +37,7 @@ ANYWHERE = (
     ("e", "events: the journal, followed and filtered"),
     (",", "settings in force, and where each came from"),
     ("!", "what is wrong: shows what the strip above tells of"),
+    ("h", "graphs: a minute to a day of fleet, models, workers"),
     ("l", "the log"),
     ("t", "next theme"),
     ("?", "this help"),
@@ -66,6 +67,18 @@ ON_TOKENIZERS = (
     ("Esc", "from the text to the table; back"),
 )
 
+ON_GRAPHS = (
+    ("j k, arrows", "whose: the fleet, its models, its workers"),
+    ("f  m  w", "the fleet; the next model; the next worker"),
+    ("+ -", "zoom: a minute to a day"),
+    ("Space", "pause and go on"),
+    ("Left Right", "cursor with exact values; Shift: by ten"),
+    ("PgUp PgDn", "back and on in time; g the oldest, G or End now"),
+    ("1 to 8", "one graph alone; 0 all"),
+    ("Esc", "cursor off, all graphs, back"),
+)
+
+GRAPHS = (("Graphs", ON_GRAPHS),)
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
 LISTING = (("Events, settings", ON_LISTINGS),)
