@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
+from textual.dom import DOMNode
 from textual.filter import LineFilter, Monochrome, NoColor
 
 from gateway.access import AccessRole, Act, may
@@ -21,6 +22,8 @@ from smg_console import app, themes
 from smg_console.app import ConsoleApp
 from smg_console.plane import Plane
 from smg_console.ssh.driver import SshDriver
+from smg_console.ssh.remains import gathered, taken_apart
+from smg_console.ssh.sheets import SharedStylesheet
 from smg_console.ssh.terminal import Terminal
 from smg_console.ssh.wire import Line, Wire
 
@@ -72,6 +75,7 @@ class SshConsole(ConsoleApp):
         theme: str | None,
         ascii_only: bool,
         log_ring: LogRing | None,
+        drawn: Callable[[], object],
     ) -> None:
         self.terminal = terminal
         self.wire = Wire(line, self.repaint)
@@ -92,15 +96,18 @@ class SshConsole(ConsoleApp):
             theme=terminal.theme or theme or themes.default_for(screen.color_system),
             ascii_only=ascii_only or terminal.ascii_only,
             log=log_ring,
+            settled=drawn,
         )
         self.console = screen
         self.driver_class = SshDriver
+        self.stylesheet = SharedStylesheet(variables=self.get_css_variables())
         self._own_styles = OwnStyles()
         self.no_color = terminal.no_color
         self._filters = [one for one in self._filters if not isinstance(one, Monochrome | NoColor)]
         if self.no_color:
             self._filters.append(NoColor() if self.native_ansi_color else Monochrome())
         self.crash: BaseException | None = None
+        self._remains: list[DOMNode] = []
         if not may(role, Act.WORKERS):
             self.why_read_only = f"your key's role is {role}: it shows, and does not act"
 
@@ -155,6 +162,16 @@ class SshConsole(ConsoleApp):
     @_capture_stderr.setter
     def _capture_stderr(self, stream: Any) -> None:
         pass
+
+    async def _shutdown(self) -> None:
+        self._remains = gathered([*self._registry, self])
+        await super()._shutdown()
+
+    async def dismantle(self) -> None:
+        """Let go of everything, in slices; there is nothing to be done with it afterwards."""
+        remains, self._remains = self._remains, []
+        vars(self._animator).clear()
+        await taken_apart(remains)
 
     def _handle_exception(self, error: Exception) -> None:
         """A crash ends the session and is logged; a picture of it would go to the gateway's own terminal."""
