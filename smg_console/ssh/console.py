@@ -4,6 +4,7 @@ Several run in one loop beside each other and beside the terminal's own. What Te
 process (the process's environment, rendered styles, standard output) is kept apart here.
 """
 
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ from smg_console.ssh.wire import Line, Wire
 
 log = get_logger(__name__)
 
-FAR_S = 1.0
+IDLE_S = 0.025
+"""What a frame counts that was not drawn: the next is due after ten times as long."""
 
 
 class OwnStyles(LineFilter):
@@ -61,7 +63,10 @@ class OwnStyles(LineFilter):
 
 
 class SshConsole(ConsoleApp):
-    """A console whose screen is an SSH client's. `why_not` tells a viewer why he may not act."""
+    """A console whose screen is an SSH client's.
+
+    `drawn` is called after the first frame. Whoever holds `pencil` draws: of several consoles one at a time.
+    """
 
     CSS_PATH = str(Path(app.__file__).with_name("console.tcss"))
 
@@ -76,6 +81,7 @@ class SshConsole(ConsoleApp):
         ascii_only: bool,
         log_ring: LogRing | None,
         drawn: Callable[[], object],
+        pencil: asyncio.Lock,
     ) -> None:
         self.terminal = terminal
         self.wire = Wire(line, self.repaint)
@@ -107,6 +113,7 @@ class SshConsole(ConsoleApp):
         if self.no_color:
             self._filters.append(NoColor() if self.native_ansi_color else Monochrome())
         self.crash: BaseException | None = None
+        self._pencil = pencil
         self._remains: list[DOMNode] = []
         if not may(role, Act.WORKERS):
             self.why_read_only = f"your key's role is {role}: it shows, and does not act"
@@ -135,7 +142,10 @@ class SshConsole(ConsoleApp):
 
     async def frame(self) -> float:
         """Nothing is drawn for a client that does not read."""
-        return FAR_S / 10 if self.wire.behind else await super().frame()
+        if self.wire.behind:
+            return IDLE_S
+        async with self._pencil:
+            return await super().frame()
 
     async def action_quit(self) -> None:
         """Ends this session only, so nothing is asked."""

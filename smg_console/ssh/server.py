@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 import asyncssh
 
 from gateway import __version__
+from gateway.access import AccessRole
 from gateway.presence import Person
 from gateway.proxy.addresses import Address, bound_sockets
 from gateway.tasks import Scope
@@ -29,9 +30,10 @@ from smg_console.ssh.door import Door, options_for
 from smg_console.ssh.files import KeyFile, default_authorized_keys, default_host_key, host_key
 from smg_console.ssh.limits import Failures, SshLimits
 from smg_console.ssh.plane import PersonalPlane
-from smg_console.ssh.session import ChannelLine, Client, Commands, Session
+from smg_console.ssh.session import Client, Commands, Session
 from smg_console.ssh.terminal import Terminal
 from smg_console.ssh.turns import Turns
+from smg_console.ssh.wire import Line, Nowhere
 
 if TYPE_CHECKING:
     from gateway.gateway import Gateway
@@ -45,6 +47,7 @@ REVOKED = "smg-console: this session has ended, because its key is no longer adm
 CHANGED = "smg-console: this session has ended, because its key's role is {} now; log in again\n"
 LAST_WORDS_S = 1.0
 LINGER_S = 0.5
+REHEARSAL_S = 5.0
 PACE_S = 0.02
 """Between two connections taken: fifty a second, whoever knocks."""
 SEND_BUFFER = 128 * 1024
@@ -71,6 +74,7 @@ class SshServer:
         self.scope = Scope("ssh")
         self.turns = Turns()
         self._closing = False
+        self._pencil = asyncio.Lock()
         self.addresses: list[Address] = []
         self._key_file = KeyFile(settings.ssh_authorized_keys or default_authorized_keys(os.environ))
         self._told = -1
@@ -84,6 +88,7 @@ class SshServer:
         settings = self._gateway.settings
         # Its records repeat ours, or tell of every packet.
         logging.getLogger("asyncssh").setLevel(logging.ERROR)
+        await self._rehearse()
         key = host_key(settings.ssh_host_key or default_host_key(os.environ))
         options = asyncssh.SSHServerConnectionOptions(**options_for(self, key, f"smg-console_{__version__}"))
         self._sockets = await bound_sockets([settings.ssh_host or settings.host], settings.ssh_port or 0)
@@ -113,6 +118,18 @@ class SshServer:
             door.shut()
         # An application that ended after another began may have left that one's stream in place.
         sys.stdout, sys.stderr = self._streams
+
+    async def _rehearse(self) -> None:
+        """Draw a console for nobody: what only the first one costs, no client's traffic has to wait for."""
+        drawn = asyncio.Event()
+        nobody = Client("ssh:nobody", AccessRole.VIEWER, "")
+        console = self.console(nobody, Terminal("xterm-256color", (120, 40)), Nowhere(), drawn.set)
+        task = self.scope.spawn(console.run_async(), name="rehearsal")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(drawn.wait(), REHEARSAL_S)
+        console.exit()
+        await asyncio.wait([task])
+        self.dismantle(console)
 
     async def _accept(self, sock: socket.socket, options: asyncssh.SSHServerConnectionOptions) -> None:
         """Take connections, at a pace that leaves the loop to the gateway: each greeting is milliseconds of it."""
@@ -169,7 +186,7 @@ class SshServer:
         inside = [door for door in self.doors if door.key is not None]
         return max(len(inside), sum(len(door.sessions) for door in inside)) >= self.limits.sessions
 
-    def console(self, client: Client, terminal: Terminal, line: ChannelLine, drawn: Callable[[], object]) -> SshConsole:
+    def console(self, client: Client, terminal: Terminal, line: Line, drawn: Callable[[], object]) -> SshConsole:
         gateway = self._gateway
         settings = gateway.settings
 
@@ -187,6 +204,7 @@ class SshServer:
             ascii_only=settings.ascii,
             log_ring=self._ring,
             drawn=stands,
+            pencil=self._pencil,
         )
 
     def dismantle(self, console: SshConsole) -> None:

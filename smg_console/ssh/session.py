@@ -16,6 +16,7 @@ from gateway.telemetry.logs import get_logger
 from smg_console.ssh import driver
 from smg_console.ssh.terminal import Terminal, bounded, of_client
 from smg_console.ssh.turns import Turns
+from smg_console.ssh.wire import Line
 
 if TYPE_CHECKING:
     from smg_console.ssh.console import SshConsole
@@ -63,9 +64,7 @@ class House(Protocol):
     commands: Commands | None
     turns: Turns
 
-    def console(
-        self, client: Client, terminal: Terminal, line: "ChannelLine", drawn: Callable[[], object]
-    ) -> "SshConsole": ...
+    def console(self, client: Client, terminal: Terminal, line: Line, drawn: Callable[[], object]) -> "SshConsole": ...
     def dismantle(self, console: "SshConsole") -> None: ...
     def opened(self, session: "Session") -> None: ...
     def closed(self, session: "Session") -> None: ...
