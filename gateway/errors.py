@@ -35,6 +35,11 @@ class WorkerExists(GatewayError):
     status = 409
 
 
+class JobNotFound(GatewayError):
+    code = "JOB_NOT_FOUND"
+    status = 404
+
+
 class Conflict(GatewayError):
     """The command is legal, but not for the worker's present state; the message says why."""
 

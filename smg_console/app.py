@@ -17,11 +17,16 @@ from textual.screen import ModalScreen, Screen
 from gateway.telemetry.logs import LogRing
 from gateway.workers.model import WorkerId
 from smg_console import pace, themes
-from smg_console.acting import ActingApp
 from smg_console.plane import Plane, WorkerRow
 from smg_console.present import detail, guide
+from smg_console.reporting import ReportingApp
 from smg_console.screens.dialogs import Confirm, Question
+from smg_console.screens.journal import JournalScreen
+from smg_console.screens.listing import Listing
+from smg_console.screens.log import LogScreen
 from smg_console.screens.main import MainScreen
+from smg_console.screens.routing import RoutingScreen
+from smg_console.screens.settings import SettingsScreen
 from smg_console.screens.tokenizers import TokenizersScreen
 from smg_console.screens.views import DiscoveryView, View, WorkerView
 from smg_console.watch import Watch
@@ -31,10 +36,18 @@ from smg_console.widgets.fleet_table import FleetTable
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Diagram
 
-LOG_LINES = 2000
+SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
+"""The screens that incidents name by their keys."""
+HELP_OF = (
+    (TokenizersScreen, guide.TOKENIZERS),
+    (RoutingScreen, guide.ROUTING),
+    (Listing, guide.LISTING),
+    (View, guide.READING),
+)
+"""The help of where one is; elsewhere it is the table's."""
 
 
-class ConsoleApp(ActingApp):
+class ConsoleApp(ReportingApp):
     """The console over a plane. `log` is shown on the log screen; `ascii_only` draws nothing but ASCII.
 
     `settled` is called once, after the first frame: what was built by then lives as long as the console (the
@@ -56,6 +69,11 @@ class ConsoleApp(ActingApp):
         Binding("y", "json", "Facts as JSON"),
         Binding("s", "discovery", "Service discovery"),
         Binding("z", "tokenizers", "Tokenizers"),
+        Binding("e", "journal", "Events"),
+        Binding("m", "routing", "Models and routing"),
+        Binding("comma", "settings", "Settings"),
+        Binding("ctrl+s", "save_picture", "Save a picture of the screen"),
+        Binding("exclamation_mark", "incident", "What is wrong"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
@@ -197,11 +215,14 @@ class ConsoleApp(ActingApp):
         return self.under_cursor if isinstance(screen, MainScreen) else None
 
     def on_fleet_table_opened(self, message: FleetTable.Opened) -> None:
-        self._open(message.worker_id)
+        self.open_worker(message.worker_id)
 
-    def _open(self, worker_id: WorkerId) -> None:
-        if (row := self.plane.row(worker_id)) is not None:
+    def open_worker(self, worker_id: WorkerId) -> bool:
+        """Show a worker; False where it has left."""
+        row = self.plane.row(worker_id)
+        if row is not None:
             self.push_screen(WorkerView(row))
+        return row is not None
 
     def action_json(self) -> None:
         row = self.chosen
@@ -217,22 +238,43 @@ class ConsoleApp(ActingApp):
         if not isinstance(self.screen, TokenizersScreen | ModalScreen):
             self.push_screen(TokenizersScreen())
 
+    def action_journal(self) -> None:
+        if not isinstance(self.screen, JournalScreen | ModalScreen):
+            self.push_screen(JournalScreen())
+
+    async def action_incident(self) -> None:
+        """Go to what the incident strip tells of."""
+        if isinstance(self.screen, ModalScreen):
+            return
+        first = next(iter(self.seen.incidents), None)
+        if first is None:
+            self.say("nothing is wrong")
+        elif first.worker is not None:
+            self.open_worker(first.worker)
+        elif first.key in SHOWN_BY:
+            await self.run_action(SHOWN_BY[first.key])
+        else:
+            self.say(f"{first.word}: {first.text}", "error" if first.severe else "warning")
+
+    def action_routing(self) -> None:
+        if not isinstance(self.screen, RoutingScreen | ModalScreen):
+            self.push_screen(RoutingScreen())
+
+    def action_settings(self) -> None:
+        if not isinstance(self.screen, SettingsScreen | ModalScreen):
+            self.push_screen(SettingsScreen())
+
     def action_log(self) -> None:
         ring = self.ring
         if ring is None:
             self.say("there is no log here", "warning")
-        elif not isinstance(self.screen, View | ModalScreen):
-            self.push_screen(View("Log", lambda _width: detail.log_lines(list(ring.lines), LOG_LINES), at_end=True))
+        elif not isinstance(self.screen, LogScreen | ModalScreen):
+            self.push_screen(LogScreen(ring))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, ModalScreen):
-            where = (
-                guide.TOKENIZERS
-                if isinstance(self.screen, TokenizersScreen)
-                else guide.READING
-                if isinstance(self.screen, View)
-                else guide.TABLE
-            )
+            screen = self.screen
+            where = next((keys for kind, keys in HELP_OF if isinstance(screen, kind)), guide.TABLE)
             self.push_screen(View("Help", lambda width: guide.help_lines(width, where)))
 
     async def action_quit(self) -> None:
@@ -258,11 +300,15 @@ class ConsoleApp(ActingApp):
             yield SystemCommand(f"Probe {name} now", "key p", self.action_probe)
             yield SystemCommand(f"Close the breaker of {name}", "key b", self.action_reset_breaker)
             yield SystemCommand(f"Retry {name}", "key R: register it anew", self.action_retry)
-            yield SystemCommand(f"Details of {name}", "key Enter", lambda: self._open(worker_id))
+            yield SystemCommand(f"Details of {name}", "key Enter", lambda: self.open_worker(worker_id))
             yield SystemCommand(f"JSON of {name}", "key y", self.action_json)
         yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
         yield SystemCommand("Tokenizers", "key z: state, caches, users, and a text's tokens", self.action_tokenizers)
-        yield SystemCommand("Log", "key l", self.action_log)
+        yield SystemCommand("Events", "key e: the journal, followed and filtered", self.action_journal)
+        yield from self.keeping_commands(row)
+        yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)
+        yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
+        yield SystemCommand("Log", "key l: followed and filtered", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
         yield SystemCommand("Quit", "key q", self.action_quit)
         for name, file in self._found.themes.items():

@@ -68,7 +68,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 async def serve(loaded: Loaded, ring: LogRing, beside: Beside = alone) -> int:
     """Serve with the console, or headless."""
-    async with Gateway(loaded.settings) as gateway, beside(gateway), over_ssh(gateway, ring):
+    async with Gateway(loaded.settings, loaded.origins) as gateway, beside(gateway), over_ssh(gateway, ring):
         if loaded.settings.no_ui:
             settle_memory()
             return await until_stopped(gateway)

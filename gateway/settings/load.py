@@ -28,6 +28,8 @@ _KINDS = {
     "tuple_type": "expected a list of strings",
 }
 _LINK_NAME = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_OF_CLIENTS = frozenset(("SMG_CONSOLE_API_KEY", "SMG_CONSOLE_GATEWAY"))
+"""Variables for those who reach a gateway from outside, which may be set where one is started too."""
 _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://.*")
 
 
@@ -117,7 +119,7 @@ def _ours(environment: Mapping[str, str]) -> dict[str, str]:
     known = {environment_name(name) for name in (*Settings.model_fields, "config")}
     found: dict[str, str] = {}
     for variable, text in environment.items():
-        if not variable.startswith("SMG_CONSOLE_") or _LINK_VALUE.fullmatch(text):
+        if not variable.startswith("SMG_CONSOLE_") or _LINK_VALUE.fullmatch(text) or variable in _OF_CLIENTS:
             continue
         if variable in known:
             found[variable] = text

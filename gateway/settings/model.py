@@ -35,6 +35,12 @@ def _path(value: str) -> str:
     return value
 
 
+def _socket(value: str) -> str:
+    if value != "none" and (not value.startswith("/") or not value.isprintable()):
+        raise ValueError("expected an absolute path, or none")
+    return value
+
+
 def _headers(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not value or not all(c.isalnum() or c in "-_" for c in value) or not value.isascii():
@@ -74,6 +80,13 @@ class Settings(TrafficSettings, DiscoverySettings, TokenizerSettings, SshSetting
     host: Host = setting("0.0.0.0", "Serving", "Address to serve on.", "HOST")
     port: Port = setting(
         30000, "Serving", "Port to serve on, data plane and control API alike; 0: any free one.", "PORT"
+    )
+    control_socket: Annotated[str, AfterValidator(_socket)] | None = setting(
+        None,
+        "Serving",
+        "Unix socket for this user's consoles and commands, or none (default: smg-console/<port>.sock in the "
+        "user's runtime directory).",
+        "PATH",
     )
     request_timeout_secs: Seconds = setting(1800.0, "Serving", "Longest time for a whole request.", "SECS")
     connect_timeout_secs: Seconds = setting(10.0, "Serving", "Longest time for connecting to a worker.", "SECS")

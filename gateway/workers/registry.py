@@ -292,7 +292,7 @@ class Registry:
         target = lifecycle.step(worker, trigger)
         if target is State.GONE:
             return self._move(entry, trigger, reason, cause)
-        drain = lifecycle.merged_drain(worker.drain, intent, self._wall(), deadline)
+        drain = lifecycle.merged_drain(worker.drain, intent, self._wall(), deadline, entry.meters.in_flight)
         if drain == worker.drain:
             return False
         self._write(facts.DrainChanged(worker.id, drain), cause)
@@ -389,6 +389,7 @@ class Registry:
 
     def observe_failed_request(self, entry: Entry, trial: Trials | None, why: str, cause: Cause) -> None:
         """A request failed at this worker. `trial` is what the entry had when it was sent there."""
+        entry.meters.blamed(why, self._wall())
         settings, state = self.breaker_settings, entry.worker.breaker.state
         if settings.disabled or self.entries.get(entry.worker.id) is not entry:
             return

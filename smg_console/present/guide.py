@@ -34,7 +34,12 @@ ANYWHERE = (
     (":  Ctrl+P", "all commands by name, themes too"),
     ("s", "service discovery: pods seen, and why not"),
     ("z", "tokenizers: state, caches, and a text's tokens"),
-    ("l", "the log"),
+    ("e", "events: the journal, followed and filtered"),
+    ("m", "models and routing: policies, shares, explain"),
+    (",", "settings in force, and where each came from"),
+    ("!", "what is wrong: shows what the strip above tells of"),
+    ("l", "the log, followed and filtered"),
+    ("Ctrl+S", "save a picture; reports are among : commands"),
     ("t", "next theme"),
     ("?", "this help"),
     ("q", "quit; asks when requests are in flight"),
@@ -45,6 +50,15 @@ SCROLLS = (
     ("j k, arrows", "scroll; PgDn PgUp by pages; g and G top and end"),
     ("Esc", "back"),
 )
+ON_LISTINGS = (
+    ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
+    ("Enter", "the worker an event is about"),
+    ("/", "filter; a word with - before it must not be there"),
+    ("", "events: worker:w3 kind:drain by:api"),
+    ("", "log: level:warning"),
+    ("", "settings: group:health from:--port is:set"),
+    ("Esc", "drops the filter; back"),
+)
 ON_TOKENIZERS = (
     ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
     ("a", "add: a directory, a tokenizer.json, owner/name"),
@@ -54,9 +68,17 @@ ON_TOKENIZERS = (
     ("Ctrl+T", "with the tokenizer's own special tokens, or not"),
     ("Esc", "from the text to the table; back"),
 )
+ON_ROUTING = (
+    ("j k, arrows", "move from model to model"),
+    ("Tab", "to the workers' shares, which scroll"),
+    ("Enter  i  /", "type a prompt: who would get it, and why"),
+    ("Esc", "to the table; back"),
+)
 
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
+LISTING = (("Events, settings, log", ON_LISTINGS),)
+ROUTING = (("Routing", ON_ROUTING),)
 TOKENIZERS = (("Tokenizers", ON_TOKENIZERS),)
 """Groups of keys by where one is; those that work anywhere come after them."""
 

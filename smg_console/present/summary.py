@@ -106,8 +106,8 @@ def _in_words(fleet: Overview) -> list[tuple[str, str]]:
     ]
     if fleet.cordoned:
         parts.append((f"⊘ {fleet.cordoned} cordoned", "warning"))
-    if fleet.broken:
-        parts.append((f"ϟ {fleet.broken} broken off", "unhealthy"))
+    if fleet.cut_off.total:
+        parts.append((f"ϟ {fleet.cut_off.total} broken off", "unhealthy"))
     if drains:
         parts.append((f"◐ {drains} draining{f' {waiting} fl' if waiting else ''}", "draining"))
     if fleet.failing:

@@ -50,8 +50,8 @@ def row_line(told: TokenizerStatus, width: int, *, selected: bool) -> Line:
     word, style = STATES[told.state]
     values = (
         numbers.count(told.vocab_size),
-        _rate(told.exact),
-        "off" if told.vocab_size is not None and told.prefix is None else _rate(told.prefix),
+        _rate(told, told.exact),
+        _rate(told, told.prefix),
         numbers.size(told.memory_bytes),
         numbers.count(len(told.users)),
     )
@@ -63,8 +63,10 @@ def row_line(told: TokenizerStatus, width: int, *, selected: bool) -> Line:
     return cut((*left, (printable(why), "muted" if told.state is not Progress.FAILED else "error")), width)
 
 
-def _rate(counts: CacheCounts | None) -> str:
-    return numbers.percent(counts.hit_rate) if counts is not None else numbers.NONE
+def _rate(told: TokenizerStatus, counts: CacheCounts | None) -> str:
+    if counts is None:
+        return numbers.NONE if told.vocab_size is None else "off"
+    return numbers.percent(counts.hit_rate)
 
 
 def empty_lines() -> list[Line]:

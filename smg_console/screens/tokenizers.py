@@ -6,30 +6,24 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen, Screen
-from textual.widgets import Button, Input, Label
+from textual.screen import Screen
+from textual.widgets import Input
 
-from gateway.errors import BadRequest, GatewayError
+from gateway.errors import GatewayError
 from gateway.tokenizers.commands import AddTokenizer, RemoveTokenizer, TokenizerCommand
 from gateway.tokenizers.entry import Progress
-from gateway.tokenizers.places import place_of
 from gateway.tokenizers.status import TokenizerStatus
 from gateway.tokenizers.tokenizer import Shown
 from smg_console.present import tokenizers
 from smg_console.present.runs import Line
+from smg_console.screens.add_tokenizer import AddTokenizerForm
 from smg_console.screens.dialogs import Confirm, Question
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Header, Keys
+from smg_console.widgets.rows import Rows
 
 if TYPE_CHECKING:
     from smg_console.app import ConsoleApp
-
-FIELDS = (
-    ("name", "Name", "what requests call the model"),
-    ("source", "Source", "a directory, a tokenizer.json, or owner/name at HuggingFace"),
-    ("chat_template", "Template", "a .jinja file instead of the model's own; may be empty"),
-)
 
 
 class TokenizerKeys(Keys):
@@ -45,70 +39,30 @@ class TokenizerKeys(Keys):
     DROPPED: ClassVar[tuple[str, ...]] = ("^t", "R")
 
 
-class Table(Panel, can_focus=True):
-    """The tokenizers in rows, with a cursor that stands on one, not on a line."""
-
-    BINDINGS: ClassVar = [
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
-        Binding("home,g", "move(-100000)", "First", show=False),
-        Binding("end,G", "move(100000)", "Last", show=False),
-    ]
+class Table(Rows[TokenizerStatus]):
+    """The tokenizers in rows."""
 
     def __init__(self) -> None:
         super().__init__(id="tokenizers")
-        self._rows: Sequence[TokenizerStatus] = ()
-        self._cursor = ""
-        self._at = 0
-        self._top = 0
 
-    @property
-    def current(self) -> TokenizerStatus | None:
-        """The tokenizer under the cursor."""
-        return self._rows[self._at] if self._rows else None
+    def rows(self) -> Sequence[TokenizerStatus]:
+        return self.face.plane.tokenizers()
 
-    def draw(self, width: int, height: int) -> Sequence[Line]:
-        self._rows = rows = self.face.plane.tokenizers()
-        found = next((n for n, told in enumerate(rows) if told.id == self._cursor), None)
-        self._at = found if found is not None else max(0, min(self._at, len(rows) - 1))
-        self._cursor = rows[self._at].id if rows else ""
-        room = max(1, height - 1)
-        self._top = max(0, min(self._top, self._at, len(rows) - room), self._at - room + 1)
-        seen = f", {self._top + 1} to {min(len(rows), self._top + room)} in view" if len(rows) > room else ""
-        self.set_titles(f"Tokenizers: {len(rows)}{seen}")
-        if not rows:
-            return [tokenizers.header(width), *tokenizers.empty_lines()]
-        shown = enumerate(rows[self._top : self._top + room], self._top)
-        return [tokenizers.header(width), *(tokenizers.row_line(r, width, selected=n == self._at) for n, r in shown)]
+    def key(self, row: TokenizerStatus) -> str:
+        return row.id
 
-    def selected_line(self) -> int:
-        return self._at - self._top + 1 if self._rows else -1
+    def line(self, row: TokenizerStatus, width: int, *, selected: bool) -> Line:
+        return tokenizers.row_line(row, width, selected=selected)
 
-    def _go(self, index: int) -> None:
-        if self._rows:
-            self._at = max(0, min(index, len(self._rows) - 1))
-            self._cursor = self._rows[self._at].id
-            self.tick()
-            cast("TokenizersScreen", self.screen).chosen_anew()
+    def header(self, width: int) -> Line:
+        return tokenizers.header(width)
 
-    def action_move(self, step: int) -> None:
-        self._go(self._at + step)
+    def empty(self, width: int) -> Sequence[Line]:
+        return tokenizers.empty_lines()
 
-    def action_page(self, pages: int) -> None:
-        self._go(self._at + pages * max(1, self.size.height - 2))
-
-    def on_click(self, event: events.Click) -> None:
-        line = event.get_content_offset(self)
-        if line is not None and line.y >= 1:
-            self._go(self._top + line.y - 1)
-
-    def on_mouse_scroll_down(self) -> None:
-        self.action_move(1)
-
-    def on_mouse_scroll_up(self) -> None:
-        self.action_move(-1)
+    def titled(self, first: int, last: int, count: int) -> None:
+        seen = f", {first} to {last} in view" if last - first + 1 < count else ""
+        self.set_titles(f"Tokenizers: {count}{seen}")
 
 
 class Detail(Panel):
@@ -213,6 +167,12 @@ class TokenizersScreen(Screen[None]):
     def on_input_changed(self) -> None:
         self.chosen_anew()
 
+    def on_rows_moved(self) -> None:
+        self.chosen_anew()
+
+    def on_rows_opened(self) -> None:
+        self.action_type()
+
     def chosen_anew(self) -> None:
         """Another tokenizer or another text: show what belongs to it."""
         self.query_one(Detail).tick()
@@ -283,56 +243,3 @@ class TokenizersScreen(Screen[None]):
         else:
             self._face.say(did)
         await self._face.frame()
-
-
-class AddTokenizerForm(ModalScreen[AddTokenizer | None]):
-    """Asks for a tokenizer; what is wrong is said at the field."""
-
-    BINDINGS: ClassVar = [
-        Binding("escape", "dismiss(None)", "Cancel"),
-        Binding("ctrl+s", "submit", "Add"),
-        Binding("down", "app.focus_next", show=False),
-        Binding("up", "app.focus_previous", show=False),
-    ]
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog"):
-            yield Label("Add a tokenizer", classes="title")
-            for name, title, hint in FIELDS:
-                with Horizontal(classes="field"):
-                    yield Label(title)
-                    yield Input(placeholder=hint, id=name, compact=True)
-                yield Label("", id=f"problem-{name}", classes="problem", markup=False)
-            with Horizontal(classes="buttons"):
-                yield Button("Add (Enter)", variant="primary", id="yes", compact=True)
-                yield Button("Cancel (Esc)", id="no", compact=True)
-
-    def on_input_submitted(self) -> None:
-        self.action_submit()
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "yes":
-            self.action_submit()
-        else:
-            self.dismiss(None)
-
-    def action_submit(self) -> None:
-        """Give the command, or say what is wrong at its field. What only the gateway can tell comes after."""
-        for name, _, _ in FIELDS:
-            self._problem(name, "")
-        command = AddTokenizer(*(self.query_one(f"#{name}", Input).value.strip() for name, _, _ in FIELDS))
-        try:
-            if not command.name:
-                raise BadRequest("name: missing; expected what requests call the model", field="name")
-            place_of(command.source, command.chat_template or None)
-        except BadRequest as error:
-            at = {"chat_template_path": "chat_template"}.get(error.field or "", error.field or "source")
-            self._problem(at, error.message)
-            self.query_one(f"#{at}", Input).focus()
-        else:
-            self.dismiss(command)
-
-    def _problem(self, name: str, text: str) -> None:
-        label = self.query_one(f"#problem-{name}", Label)
-        label.update(text)
-        label.set_class(bool(text), "-said")

@@ -13,9 +13,10 @@ from gateway.tokenizers.tokenizer import Shown
 from smg_console.app import ConsoleApp
 from smg_console.present import numbers, tokenizers
 from smg_console.present.runs import Line, width_of
+from smg_console.screens.add_tokenizer import AddTokenizerForm
 from smg_console.screens.dialogs import Confirm
 from smg_console.screens.main import MainScreen
-from smg_console.screens.tokenizers import AddTokenizerForm, Table, TokenizersScreen, Tokens
+from smg_console.screens.tokenizers import Table, TokenizersScreen, Tokens
 from smg_console.screens.views import View
 from tests.console.fleet import START, Fleet
 from tests.console.test_app import app_of, console, drawn_text, frame, shown
@@ -175,7 +176,7 @@ async def test_a_adds_what_was_typed_and_it_is_journalled_with_who(fleet: Fleet)
     [
         ("name", "", "name: missing"),
         ("source", "", "source: given ''"),
-        ("chat_template", "/etc/passwd", "expected a file that ends with .jinja"),
+        ("chat_template_path", "/etc/passwd", "expected a file that ends with .jinja"),
     ],
 )
 async def test_a_wrong_field_is_named_and_nothing_typed_is_lost(

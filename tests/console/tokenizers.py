@@ -109,7 +109,7 @@ class Rows(TokenizerOperations):
         self._tokenizer = Tokenizer("id", "qwen", Loaded(model(), self._pool, CacheSettings()))
 
     def statuses(self) -> list[TokenizerStatus]:
-        return self.rows
+        return list(self.rows)
 
     async def shown(self, name: str, text: str, *, add_special_tokens: bool = False) -> list[Shown]:
         assert any(row.id == name for row in self.rows)

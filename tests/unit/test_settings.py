@@ -47,6 +47,7 @@ GOOD = {
     "drain_timeout_secs": (["0"], 0.0),
     "host": (["::1"], "::1"),
     "port": (["0"], 0),
+    "control_socket": (["/run/gateway.sock"], "/run/gateway.sock"),
     "policy": (["round_robin"], "round_robin"),
     "model_alias": (["fast=llama", "slow=qwen"], ("fast=llama", "slow=qwen")),
     "cache_threshold": (["0.5"], 0.5),

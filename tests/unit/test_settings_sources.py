@@ -43,6 +43,7 @@ WRONG = {
     "drain_timeout_secs": ("-1", "a number from 0 to 604800"),
     "host": ("0.0.0.0:80", "an address or host name without a port"),
     "port": ("65536", "a whole number from 0 to 65535"),
+    "control_socket": ("gw.sock", "an absolute path, or none"),
     "policy": ("best", "one of random, round_robin"),
     "model_alias": ("llama", "names as alias=model"),
     "cache_threshold": ("2", "a number from 0 to 1"),
