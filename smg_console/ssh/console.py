@@ -6,7 +6,7 @@ process (the process's environment, rendered styles, standard output) is kept ap
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -150,6 +150,10 @@ class SshConsole(ConsoleApp):
     async def action_quit(self) -> None:
         """Ends this session only, so nothing is asked."""
         self.exit()
+
+    def _keep(self, job: Coroutine[object, object, Path]) -> None:
+        job.close()
+        self.say("over SSH nothing is saved: the file would lie at the gateway's machine", "warning")
 
     def action_repaint(self) -> None:
         self.repaint()
