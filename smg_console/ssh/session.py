@@ -15,6 +15,8 @@ from gateway.tasks import Scope
 from gateway.telemetry.logs import get_logger
 from smg_console.ssh import driver
 from smg_console.ssh.terminal import Terminal, bounded, of_client
+from smg_console.ssh.turns import Turns
+from smg_console.ssh.wire import Line
 
 if TYPE_CHECKING:
     from smg_console.ssh.console import SshConsole
@@ -60,8 +62,10 @@ class House(Protocol):
 
     scope: Scope
     commands: Commands | None
+    turns: Turns
 
-    def console(self, client: Client, terminal: Terminal, line: "ChannelLine") -> "SshConsole": ...
+    def console(self, client: Client, terminal: Terminal, line: Line, drawn: Callable[[], object]) -> "SshConsole": ...
+    def dismantle(self, console: "SshConsole") -> None: ...
     def opened(self, session: "Session") -> None: ...
     def closed(self, session: "Session") -> None: ...
     def gone(self, session: "Session") -> None: ...
@@ -214,18 +218,21 @@ class Session(asyncssh.SSHServerSession[bytes]):
             _finish(channel, self.farewell, code)
 
     async def _run_console(self, channel: asyncssh.SSHServerChannel[bytes], terminal: Terminal) -> None:
-        console = self._console = self._house.console(self.client, terminal, ChannelLine(channel))
-        console.input_taken = self._hold_back
-        self._house.opened(self)
-        try:
-            await console.run_async(mouse=terminal.mouse, size=terminal.size)
-        finally:
-            self._console = None
-            self._house.closed(self)
-            if console.crash is not None:
-                log.error("ssh_console_crashed", error=console.crash, who=self.client.actor)
-            farewell = CRASHED if console.crash is not None else self.farewell
-            _finish(channel, farewell, BROKEN if console.crash is not None else 0)
+        async with self._house.turns.take() as drawn:
+            console = self._console = self._house.console(self.client, terminal, ChannelLine(channel), drawn)
+            console.input_taken = self._hold_back
+            self._house.opened(self)
+            await asyncio.sleep(0)
+            try:
+                await console.run_async(mouse=terminal.mouse, size=terminal.size)
+            finally:
+                self._console = None
+                self._house.closed(self)
+                crash = console.crash
+                if crash is not None:
+                    log.error("ssh_console_crashed", error=crash, who=self.client.actor)
+                _finish(channel, self.farewell if crash is None else CRASHED, 0 if crash is None else BROKEN)
+                self._house.dismantle(console)
 
 
 def _finish(channel: asyncssh.SSHServerChannel[bytes], text: str, code: int) -> None:
