@@ -35,6 +35,11 @@ class WorkerExists(GatewayError):
     status = 409
 
 
+class JobNotFound(GatewayError):
+    code = "JOB_NOT_FOUND"
+    status = 404
+
+
 class Conflict(GatewayError):
     """The command is legal, but not for the worker's present state; the message says why."""
 
@@ -44,4 +49,11 @@ class Conflict(GatewayError):
 
 class ReadOnly(GatewayError):
     code = "READ_ONLY"
+    status = 403
+
+
+class Forbidden(GatewayError):
+    """Whoever asks may not do this; the message says what it takes."""
+
+    code = "FORBIDDEN"
     status = 403

@@ -4,6 +4,7 @@ One event loop carries traffic and runs the control loops. A worker's trouble is
 logged, and ends the process through `crashed`, rather than leaving it to serve half-blind.
 """
 
+import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -30,11 +31,14 @@ from gateway.parts import (
     routing_plan,
     wanted_tokenizers,
 )
+from gateway.presence import Presence
 from gateway.proxy.control import ControlApp
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.generating import Generating
 from gateway.proxy.server import DataPlane
+from gateway.proxy.unix_socket import NoSocket, UnixSocket, listening
 from gateway.settings import Settings
 from gateway.settings.effective import effective
 from gateway.settings.traffic import prefill_workers
@@ -53,6 +57,7 @@ from gateway.workers.load import LoadMonitor
 from gateway.workers.model import Role, Secret, Source, State, WorkerId, WorkerSpec
 from gateway.workers.probing import Prober
 from gateway.workers.registry import Registry
+from gateway.workers.rolling_jobs import RollingDrains
 
 log = get_logger(__name__)
 
@@ -85,6 +90,7 @@ class Gateway:
         self.fleet = Fleet(self.registry, routing_plan(settings), rng)
         self.sampler = Sampler(self.registry, mono=time.monotonic, queued=lambda: self.data_plane.admission.queued)
         self.lateness = LoopLateness()
+        self.presence = Presence()
         self.engines = Engines(self.registry)
         prober = Prober(ask, self.engines)
         self.checker = HealthChecker(
@@ -113,6 +119,7 @@ class Gateway:
         self.operations = Operations(
             self.registry, wall=time.time, drain_timeout_s=settings.drain_timeout_secs, probe_now=self._look_again
         )
+        self.rolling = RollingDrains(self.registry, wall=time.time, drain=self.operations.begin_drain)
         self.tokenizers = TokenizerRegistry(
             wanted_tokenizers(settings),
             wall=time.time,
@@ -122,6 +129,7 @@ class Gateway:
         self.tokenizer_operations = TokenizerOperations(
             self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
         )
+        self.explainer = Explainer(self.fleet, self.tokenizers, time.monotonic)
         self.pods = self._pod_discovery(rng) if settings.service_discovery else None
         self.control = ControlApp(build_app(self._api_parts()))
         self.data_plane = DataPlane(
@@ -136,6 +144,7 @@ class Gateway:
         self._stack = AsyncExitStack()
         self.address = ""
         self.metrics_address: str | None = None
+        self.control_socket: UnixSocket | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -144,6 +153,7 @@ class Gateway:
             for part in (self.lateness, self.sampler, self.checker, self.discovery, self.deadlines, self.load_monitor):
                 if part is not None:
                     await stack.enter_async_context(part)
+            await stack.enter_async_context(self.rolling)
             await stack.enter_async_context(self.tokenizers)
             await stack.enter_async_context(TokenizerJoins(self.registry, self.tokenizers, self.engines))
             await stack.enter_async_context(self.control)
@@ -151,6 +161,7 @@ class Gateway:
             settings = self.settings
             bound = await self.data_plane.start(settings.host, settings.port)
             self.address = url_of(bound.host, bound.port)
+            await self._open_control_socket(stack, bound.port)
             if not settings.disable_prometheus:
                 host = settings.prometheus_host or settings.host
                 metrics = MetricsServer(self._metric_sources(), host, settings.prometheus_port)
@@ -160,7 +171,13 @@ class Gateway:
             if self.pods is not None:  # after the static ones: an address that is listed already stays theirs
                 await stack.enter_async_context(self.pods)
             self._stack = stack.pop_all()
-        log.info("gateway_listening", address=self.address, metrics_address=self.metrics_address, version=__version__)
+        log.info(
+            "gateway_listening",
+            address=self.address,
+            metrics_address=self.metrics_address,
+            control_socket=str(self.control_socket.path) if self.control_socket else None,
+            version=__version__,
+        )
         self.registry.note("started", f"serving on {self.address}", ITSELF)
         return self
 
@@ -170,6 +187,22 @@ class Gateway:
         self.begin_stop()
         await self._stack.aclose()
         log.info("gateway_stopped", address=self.address)
+
+    async def _open_control_socket(self, stack: AsyncExitStack, port: int) -> None:
+        """Listen on the Unix socket. Where nobody asked for one, a gateway goes without rather than not at all."""
+        given = self.settings.control_socket
+        if given == "none" or not hasattr(socket, "AF_UNIX"):
+            return
+        try:
+            found = listening(given, port)
+        except NoSocket as error:
+            if given is not None:
+                raise OSError(error.errno, f"--control-socket: {error.strerror}") from None
+            log.warning("control_socket_missing", why=error.strerror)
+            return
+        stack.callback(found.close)
+        await self.data_plane.serve_also(found.socket)
+        self.control_socket = found
 
     def _api_parts(self) -> ApiParts:
         return ApiParts(
@@ -183,6 +216,7 @@ class Gateway:
             fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
+            explainer=self.explainer,
             settings=self.effective,
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,

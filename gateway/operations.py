@@ -6,7 +6,7 @@ twice without harm. Commands that take time (registering, draining) are under wa
 the journal tells how they go on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -15,8 +15,10 @@ from gateway.workers.address import worker_url
 from gateway.workers.availability import availability
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
-from gateway.workers.model import HealthOverride, Intent, Secret, Worker, WorkerId, WorkerSpec
+from gateway.workers.impact import JointEffect, joint_effect
+from gateway.workers.model import HealthOverride, Intent, Role, Secret, Worker, WorkerId, WorkerSpec
 from gateway.workers.registry import Registry
+from gateway.workers.rolling_jobs import StartRolling
 
 MAX_DRAIN_S = 7 * 24 * 3600.0
 
@@ -134,6 +136,8 @@ class Effect:
     """Other workers that serve the same model and are routable: what is left to take its traffic."""
     routable: bool
     """Whether the worker itself draws traffic at present."""
+    role: Role = Role.REGULAR
+    """Only workers of its own role stand in for it."""
 
 
 class Operations:
@@ -188,8 +192,20 @@ class Operations:
         """What taking this worker away would mean now. Raises WorkerNotFound."""
         entry = self._registry.find(worker)
         model = entry.worker.model_id
-        others = [e for e in self._registry.serving(model) if e is not entry and availability(e.worker).routable]
-        return Effect(entry.meters.in_flight, model, len(others), availability(entry.worker).routable)
+        role = entry.worker.spec.role
+        others = [e for e in self._registry.serving(model, role) if e is not entry and availability(e.worker).routable]
+        return Effect(entry.meters.in_flight, model, len(others), availability(entry.worker).routable, role)
+
+    def joint_effect(self, workers: Iterable[str]) -> JointEffect:
+        """What taking these workers away together would mean now. Raises WorkerNotFound."""
+        chosen = {self._registry.find(worker).worker.id for worker in workers}
+        return joint_effect(((e.worker, e.meters.in_flight) for e in self._registry.entries.values()), chosen)
+
+    async def begin_drain(self, worker: WorkerId, asked: StartRolling, reason: str, cause: Cause) -> Done:
+        """One worker of a rolling drain. Raises GatewayError."""
+        if asked.remove:
+            return await self.execute(Remove(worker, timeout_s=asked.timeout_s, reason=reason), cause)
+        return await self.execute(StartDrain(worker, asked.timeout_s, reason), cause)
 
     def _add(self, command: Add, cause: Cause) -> Done:
         spec = checked_spec(command.spec)

@@ -17,14 +17,16 @@ from textual.screen import ModalScreen, Screen
 from gateway.telemetry.logs import LogRing
 from gateway.workers.model import WorkerId
 from smg_console import pace, themes
-from smg_console.acting import ActingApp
 from smg_console.plane import FLEET, Plane, Subject, WorkerRow
 from smg_console.present import detail, guide
+from smg_console.reporting import ReportingApp
 from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.graphs import GraphsScreen
 from smg_console.screens.journal import JournalScreen
 from smg_console.screens.listing import Listing
+from smg_console.screens.log import LogScreen
 from smg_console.screens.main import MainScreen
+from smg_console.screens.routing import RoutingScreen
 from smg_console.screens.settings import SettingsScreen
 from smg_console.screens.tokenizers import TokenizersScreen
 from smg_console.screens.views import DiscoveryView, View, WorkerView
@@ -35,19 +37,19 @@ from smg_console.widgets.fleet_table import FleetTable
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Diagram
 
-LOG_LINES = 2000
 SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 """The screens that incidents name by their keys."""
 HELP_OF = (
     (GraphsScreen, guide.GRAPHS),
     (TokenizersScreen, guide.TOKENIZERS),
+    (RoutingScreen, guide.ROUTING),
     (Listing, guide.LISTING),
     (View, guide.READING),
 )
 """The help of where one is; elsewhere it is the table's."""
 
 
-class ConsoleApp(ActingApp):
+class ConsoleApp(ReportingApp):
     """The console over a plane. `log` is shown on the log screen; `ascii_only` draws nothing but ASCII.
 
     `settled` is called once, after the first frame: what was built by then lives as long as the console (the
@@ -71,7 +73,9 @@ class ConsoleApp(ActingApp):
         Binding("z", "tokenizers", "Tokenizers"),
         Binding("e", "journal", "Events"),
         Binding("h", "graphs", "Graphs"),
+        Binding("m", "routing", "Models and routing"),
         Binding("comma", "settings", "Settings"),
+        Binding("ctrl+s", "save_picture", "Save a picture of the screen"),
         Binding("exclamation_mark", "incident", "What is wrong"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
@@ -264,6 +268,10 @@ class ConsoleApp(ActingApp):
         else:
             self.say(f"{first.word}: {first.text}", "error" if first.severe else "warning")
 
+    def action_routing(self) -> None:
+        if not isinstance(self.screen, RoutingScreen | ModalScreen):
+            self.push_screen(RoutingScreen())
+
     def action_settings(self) -> None:
         if not isinstance(self.screen, SettingsScreen | ModalScreen):
             self.push_screen(SettingsScreen())
@@ -272,8 +280,8 @@ class ConsoleApp(ActingApp):
         ring = self.ring
         if ring is None:
             self.say("there is no log here", "warning")
-        elif not isinstance(self.screen, View | ModalScreen):
-            self.push_screen(View("Log", lambda _width: detail.log_lines(list(ring.lines), LOG_LINES), at_end=True))
+        elif not isinstance(self.screen, LogScreen | ModalScreen):
+            self.push_screen(LogScreen(ring))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, ModalScreen):
@@ -309,8 +317,10 @@ class ConsoleApp(ActingApp):
         yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
         yield SystemCommand("Tokenizers", "key z: state, caches, users, and a text's tokens", self.action_tokenizers)
         yield SystemCommand("Events", "key e: the journal, followed and filtered", self.action_journal)
+        yield from self.keeping_commands(row)
+        yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)
         yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
-        yield SystemCommand("Log", "key l", self.action_log)
+        yield SystemCommand("Log", "key l: followed and filtered", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
         yield SystemCommand("Quit", "key q", self.action_quit)
         for name, file in self._found.themes.items():

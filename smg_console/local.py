@@ -3,13 +3,14 @@
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from gateway import __version__
 from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
+from gateway.proxy.explain import Explainer, RouteStatus
 from gateway.proxy.flights import Flight
 from gateway.settings.effective import Effective
 from gateway.telemetry.history import History, Stretch
@@ -23,7 +24,7 @@ from gateway.workers.facts import Cause
 from gateway.workers.meters import Failure
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
-from smg_console.plane import GatewayRow, HealthRow, Subject, WorkerRow
+from smg_console.plane import Explained, GatewayRow, HealthRow, Subject, WorkerRow
 
 if TYPE_CHECKING:
     from gateway.gateway import Gateway
@@ -57,6 +58,7 @@ class LocalPlane:
         *,
         discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
         tokenizers: TokenizerOperations,
+        explainer: Explainer,
         flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies,
         settings: Sequence[Effective] = (),
         read_only: bool = False,
@@ -68,13 +70,14 @@ class LocalPlane:
         self._gateway_row = gateway_row
         self._discovery = discovery
         self._tokenizers = tokenizers
+        self._explainer = explainer
         self._flights = flights
         self._settings = settings
         self._read_only = read_only
         self._cause = Cause(actor)
 
     @classmethod
-    def of(cls, gateway: "Gateway", *, read_only: bool = False) -> "LocalPlane":
+    def of(cls, gateway: "Gateway", *, read_only: bool = False) -> Self:
         """The plane of a running gateway."""
 
         def row() -> GatewayRow:
@@ -103,6 +106,7 @@ class LocalPlane:
             row,
             discovery=discovery,
             tokenizers=gateway.tokenizer_operations,
+            explainer=gateway.explainer,
             flights=gateway.data_plane.flights,
             settings=gateway.effective,
             read_only=read_only,
@@ -181,6 +185,18 @@ class LocalPlane:
 
     def discovery(self) -> DiscoveryStatus | None:
         return self._discovery()
+
+    def routes(self) -> Sequence[RouteStatus]:
+        return self._explainer.routes()
+
+    async def explain(self, model: str | None, text: str) -> Sequence[Explained]:
+        body = {"messages": [{"role": "user", "content": text}]} | ({"model": model} if model is not None else {})
+        _, roles = await self._explainer.explain("/v1/chat/completions", body, {})
+        return [
+            Explained(role.role, choice.policy, choice.in_use, choice.explanation.worker, choice.explanation.why)
+            for role in roles
+            for choice in role.choices
+        ]
 
     def settings(self) -> Sequence[Effective]:
         return self._settings

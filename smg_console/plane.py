@@ -12,6 +12,7 @@ from typing import Protocol
 from gateway.events import Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
+from gateway.proxy.explain import RouteStatus
 from gateway.proxy.flights import Flight
 from gateway.settings.effective import Effective
 from gateway.telemetry.history import Stretch
@@ -22,7 +23,7 @@ from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.entry import ProbeStrip
 from gateway.workers.health import HealthCounter
 from gateway.workers.meters import EngineLoad, Failure
-from gateway.workers.model import Worker, WorkerId
+from gateway.workers.model import Role, Worker, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,18 @@ class GatewayRow:
     loop_late_ms: float
     """Worst lateness of the event loop over about the last second."""
     stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What one policy would do with a request. `in_use`: it decides, with all it has learned; others are asked as
+    on their first day."""
+
+    role: Role
+    policy: str
+    in_use: bool
+    worker: WorkerId
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +152,14 @@ class Plane(Protocol):
 
     def discovery(self) -> DiscoveryStatus | None:
         """What is seen of a Kubernetes cluster; None: nothing is looked for."""
+        ...
+
+    def routes(self) -> Sequence[RouteStatus]:
+        """Which policy serves which model and role, in the order in which they came."""
+        ...
+
+    async def explain(self, model: str | None, text: str) -> Sequence[Explained]:
+        """Which worker each policy would take for a chat of this one message. Raises GatewayError."""
         ...
 
     def settings(self) -> Sequence[Effective]:

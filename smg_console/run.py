@@ -68,11 +68,20 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 async def serve(loaded: Loaded, ring: LogRing, beside: Beside = alone) -> int:
     """Serve with the console, or headless."""
-    async with Gateway(loaded.settings, loaded.origins) as gateway, beside(gateway):
+    async with Gateway(loaded.settings, loaded.origins) as gateway, beside(gateway), over_ssh(gateway, ring):
         if loaded.settings.no_ui:
             settle_memory()
             return await until_stopped(gateway)
         return await until_quit(gateway, ring)
+
+
+def over_ssh(gateway: Gateway, ring: LogRing) -> AbstractAsyncContextManager[object]:
+    """The console for SSH clients, where a port for them was given."""
+    if gateway.settings.ssh_port is None:
+        return nullcontext()
+    from smg_console.ssh.server import SshServer
+
+    return SshServer(gateway, ring)
 
 
 async def until_stopped(gateway: Gateway) -> int:

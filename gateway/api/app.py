@@ -18,6 +18,7 @@ from gateway.errors import BadRequest, GatewayError
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.proxy.answers import error_body
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.flights import Flight
 from gateway.proxy.routes import DATA_ROUTES
@@ -64,6 +65,7 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    explainer: Explainer
     settings: Sequence[Effective]
     tokenizers: TokenizerRegistry
     tokenizer_operations: TokenizerOperations
@@ -204,6 +206,24 @@ def _smg_error(status: int, code: str, text: str) -> web.Response:
     response = web.json_response(error_body(status, code, text), status=status)
     response.headers["X-SMG-Error-Code"] = code
     return response
+
+
+def actor_of(request: web.Request) -> str:
+    """Who asks, for the journal. On the Unix socket it is the gateway's own user, who is believed when programs of
+    his say whom they act for (`X-SMG-Actor: attach:anna`); over TCP it stays the API, with the name as a hint.
+
+    Raises BadRequest for a name that does not fit into a line.
+    """
+    name = request.headers.get("X-SMG-Actor", "")
+    if not name:
+        return "api"
+    if len(name) > 64 or not all(c.isascii() and (c.isalnum() or c in "._:@-") for c in name):
+        raise BadRequest(
+            f"X-SMG-Actor: given {name[:80]!r}, expected up to 64 letters, digits and . _ : @ -", field="X-SMG-Actor"
+        )
+    # Of a Unix socket the address is its path, of any other a tuple.
+    local = request.transport is not None and isinstance(request.transport.get_extra_info("sockname"), str)
+    return name if local else f"api:{name}"
 
 
 def whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:

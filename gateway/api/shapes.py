@@ -474,6 +474,26 @@ class ExplainedJson(TypedDict):
     roles: list[ExplainedRoleJson]
 
 
+class OutOfRouteJson(TypedDict):
+    id: str
+    because: str
+
+
+class RouteJson(TypedDict):
+    """`model` null: workers that do not say what they serve. `by_label`: a worker's label set the policy."""
+
+    model: str | None
+    role: Literal["regular", "prefill", "decode"]
+    policy: str
+    by_label: bool
+    candidates: list[str]
+    left_out: list[OutOfRouteJson]
+
+
+class RoutesJson(TypedDict):
+    routes: list[RouteJson]
+
+
 class SettingJson(TypedDict):
     """One setting; of a secret `value` says only whether it is set."""
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from gateway.api.app import PARTS, Handler, Route, json_response, packed, seconds
+from gateway.api.app import PARTS, Handler, Route, actor_of, json_response, packed, seconds
 from gateway.api.bodies import (
     DrainBody,
     HealthBody,
@@ -66,7 +66,7 @@ def shown(request: web.Request, entry: Entry) -> WorkerJson:
 
 async def execute(request: web.Request, command: Command) -> Done:
     """Give a command in the name of the API."""
-    cause = Cause("api", request.headers.get("X-Request-Id", ""))
+    cause = Cause(actor_of(request), request.headers.get("X-Request-Id", ""))
     return await request.app[PARTS].operations.execute(command, cause)
 
 

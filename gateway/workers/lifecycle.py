@@ -120,10 +120,12 @@ def due_trigger(worker: Worker) -> Trigger | None:
     return trigger if step(worker, trigger) is not worker.state else None
 
 
-def merged_drain(current: Drain | None, intent: Intent, now: float, deadline: float | None) -> Drain:
+def merged_drain(
+    current: Drain | None, intent: Intent, now: float, deadline: float | None, in_flight: int = 0
+) -> Drain:
     """The drain that holds after one more request: never a weaker intent, never an earlier deadline."""
     if current is None:
-        return Drain(intent, now, deadline)
+        return Drain(intent, now, deadline, began_with=in_flight)
     stronger = Intent.REMOVE if Intent.REMOVE in (intent, current.intent) else Intent.HOLD
     later = None if deadline is None or current.deadline is None else max(deadline, current.deadline)
     return replace(current, intent=stronger, deadline=later)

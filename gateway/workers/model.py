@@ -205,6 +205,8 @@ class Drain:
     deadline: float | None
     drained: bool = False
     """Nothing was in flight at some moment since the drain began; a held worker is then safe to delete."""
+    began_with: int = 0
+    """Requests in flight when it began: what its progress is measured by."""
 
 
 @dataclass(frozen=True, slots=True)

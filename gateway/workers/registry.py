@@ -292,7 +292,7 @@ class Registry:
         target = lifecycle.step(worker, trigger)
         if target is State.GONE:
             return self._move(entry, trigger, reason, cause)
-        drain = lifecycle.merged_drain(worker.drain, intent, self._wall(), deadline)
+        drain = lifecycle.merged_drain(worker.drain, intent, self._wall(), deadline, entry.meters.in_flight)
         if drain == worker.drain:
             return False
         self._write(facts.DrainChanged(worker.id, drain), cause)

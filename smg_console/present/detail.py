@@ -197,11 +197,3 @@ def json_lines(row: WorkerRow) -> list[Line]:
     """The worker's facts as JSON, keys left out."""
     text = json.dumps(plain(row.worker), indent=2, default=str)
     return [((line, ""),) for line in text.splitlines()]
-
-
-def log_lines(lines: Sequence[str], most: int) -> list[Line]:
-    """The tail of the log."""
-    shown = [part for line in list(lines)[-most:] for part in line.splitlines()]
-    return [
-        ((line, "error" if " ERROR" in line[:40] else "warning" if " WARNING" in line[:40] else ""),) for line in shown
-    ]

@@ -35,10 +35,12 @@ ANYWHERE = (
     ("s", "service discovery: pods seen, and why not"),
     ("z", "tokenizers: state, caches, and a text's tokens"),
     ("e", "events: the journal, followed and filtered"),
+    ("m", "models and routing: policies, shares, explain"),
     (",", "settings in force, and where each came from"),
     ("!", "what is wrong: shows what the strip above tells of"),
     ("h", "graphs: a minute to a day of fleet, models, workers"),
-    ("l", "the log"),
+    ("l", "the log, followed and filtered"),
+    ("Ctrl+S", "save a picture; reports are among : commands"),
     ("t", "next theme"),
     ("?", "this help"),
     ("q", "quit; asks when requests are in flight"),
@@ -54,6 +56,7 @@ ON_LISTINGS = (
     ("Enter", "the worker an event is about"),
     ("/", "filter; a word with - before it must not be there"),
     ("", "events: worker:w3 kind:drain by:api"),
+    ("", "log: level:warning"),
     ("", "settings: group:health from:--port is:set"),
     ("Esc", "drops the filter; back"),
 )
@@ -66,10 +69,16 @@ ON_TOKENIZERS = (
     ("Ctrl+T", "with the tokenizer's own special tokens, or not"),
     ("Esc", "from the text to the table; back"),
 )
+ON_ROUTING = (
+    ("j k, arrows", "move from model to model"),
+    ("Tab", "to the workers' shares, which scroll"),
+    ("Enter  i  /", "type a prompt: who would get it, and why"),
+    ("Esc", "to the table; back"),
+)
 
 ON_GRAPHS = (
     ("j k, arrows", "whose: the fleet, its models, its workers"),
-    ("f  m  w", "the fleet; the next model; the next worker"),
+    ("f  M  w", "the fleet; the next model; the next worker"),
     ("+ -", "zoom: a minute to a day"),
     ("Space", "pause and go on"),
     ("Left Right", "cursor with exact values; Shift: by ten"),
@@ -81,7 +90,8 @@ ON_GRAPHS = (
 GRAPHS = (("Graphs", ON_GRAPHS),)
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
-LISTING = (("Events, settings", ON_LISTINGS),)
+LISTING = (("Events, settings, log", ON_LISTINGS),)
+ROUTING = (("Routing", ON_ROUTING),)
 TOKENIZERS = (("Tokenizers", ON_TOKENIZERS),)
 """Groups of keys by where one is; those that work anywhere come after them."""
 

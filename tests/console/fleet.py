@@ -7,6 +7,9 @@ from random import Random
 
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
+from gateway.proxy.explain import Explainer
+from gateway.proxy.fleet import Fleet as Routing
+from gateway.proxy.fleet import RoutingPlan
 from gateway.proxy.flights import Flight
 from gateway.settings.effective import effective
 from gateway.settings.model import Settings
@@ -84,6 +87,8 @@ class Fleet:
         self.tokenizer_operations = TokenizerOperations(
             self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
         )
+        self.routing = Routing(self.registry, RoutingPlan("power_of_two"), Random(9))
+        self.registry.watch(self.routing.heed)
         given = {"port": "SMG_CONSOLE_PORT", "policy": "--policy", "worker_urls": "smg.toml: worker-urls"}
         chosen = Settings(port=30000, policy="power_of_two", worker_urls=("http://10.1.0.1:8000",))
         self.settings = effective(chosen, given)
@@ -94,6 +99,7 @@ class Fleet:
             self.gateway_row,
             discovery=lambda: self.discovery,
             tokenizers=self.tokenizer_operations,
+            explainer=Explainer(self.routing, self.tokenizers, self.clock.mono),
             flights=self.flights_of,
             settings=self.settings,
             read_only=read_only,

@@ -7,6 +7,7 @@ from math import sin
 from random import Random
 
 from gateway.operations import StartDrain
+from gateway.proxy.explain import Explainer
 from gateway.telemetry.sampler import Sampler
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
@@ -32,6 +33,7 @@ class Night(Fleet):
             self.sampler,
             self.gateway_row,
             tokenizers=self.tokenizer_operations,
+            explainer=Explainer(self.routing, self.tokenizers, self.clock.mono),
         )
         self.samples = self.sampler  # type: ignore[assignment]  # the real one, instead of one that a test sets
 

@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.api.app import ApiParts, build_app
 from gateway.events import Journal
 from gateway.operations import Operations
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet, RoutingPlan
 from gateway.proxy.flights import Flight
 from gateway.settings.effective import effective
@@ -92,6 +93,7 @@ class Control:
 async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
     """A running control API."""
     made = Control(journal_size)
+    fleet = Fleet(made.registry, RoutingPlan("round_robin"), Random(1))
     parts = ApiParts(
         registry=made.registry,
         operations=made.operations,
@@ -104,7 +106,8 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         tokenizer_operations=TokenizerOperations(
             made.tokenizers, lambda: (entry.worker for entry in made.registry.entries.values())
         ),
-        fleet=Fleet(made.registry, RoutingPlan("round_robin"), Random(1)),
+        fleet=fleet,
+        explainer=Explainer(fleet, made.tokenizers, time.monotonic),
         version="0.1.0",
         boot="boot",
         flights=made.flights,
