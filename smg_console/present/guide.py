@@ -79,7 +79,7 @@ ON_ROUTING = (
 
 ON_GRAPHS = (
     ("j k, arrows", "whose: the fleet, its models, its workers"),
-    ("f  m  w", "the fleet; the next model; the next worker"),
+    ("f  M  w", "the fleet; the next model; the next worker"),
     ("+ -", "zoom: a minute to a day"),
     ("Space", "pause and go on"),
     ("Left Right", "cursor with exact values; Shift: by ten"),
