@@ -41,6 +41,7 @@ SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 """The screens that incidents name by their keys."""
 HELP_OF = (
     (GraphsScreen, guide.GRAPHS),
+    (WorkerView, guide.WORKER),
     (TokenizersScreen, guide.TOKENIZERS),
     (RoutingScreen, guide.ROUTING),
     (Listing, guide.LISTING),
