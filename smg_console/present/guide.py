@@ -88,6 +88,15 @@ ON_GRAPHS = (
     ("Esc", "cursor off, all graphs, back"),
 )
 
+ON_WORKER = (
+    ("Tab", "to the next part, and the next page"),
+    ("Left Right", "pages, where it has some; 1 to 6 one of them"),
+    ("j k, arrows", "scroll a part; PgDn PgUp, g and G"),
+    ("h", "its graphs"),
+    ("Esc", "back"),
+)
+
+WORKER = (("Worker", ON_WORKER), ("Acts on the worker", ACTS))
 GRAPHS = (("Graphs", ON_GRAPHS),)
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
