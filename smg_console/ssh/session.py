@@ -222,8 +222,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
             console = self._console = self._house.console(self.client, terminal, ChannelLine(channel), drawn)
             console.input_taken = self._hold_back
             self._house.opened(self)
-            await asyncio.sleep(0)
             try:
+                await asyncio.sleep(0)  # making it and starting it are milliseconds each
                 await console.run_async(mouse=terminal.mouse, size=terminal.size)
             finally:
                 self._console = None
