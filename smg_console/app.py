@@ -17,10 +17,11 @@ from textual.screen import ModalScreen, Screen
 from gateway.telemetry.logs import LogRing
 from gateway.workers.model import WorkerId
 from smg_console import pace, themes
-from smg_console.plane import Plane, WorkerRow
+from smg_console.plane import FLEET, Plane, Subject, WorkerRow
 from smg_console.present import detail, guide
 from smg_console.reporting import ReportingApp
 from smg_console.screens.dialogs import Confirm, Question
+from smg_console.screens.graphs import GraphsScreen
 from smg_console.screens.journal import JournalScreen
 from smg_console.screens.listing import Listing
 from smg_console.screens.log import LogScreen
@@ -41,6 +42,7 @@ SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 HELP_OF = (
     (TokenizersScreen, guide.TOKENIZERS),
     (RoutingScreen, guide.ROUTING),
+    (GraphsScreen, guide.GRAPHS),
     (Listing, guide.LISTING),
     (View, guide.READING),
 )
@@ -71,6 +73,7 @@ class ConsoleApp(ReportingApp):
         Binding("z", "tokenizers", "Tokenizers"),
         Binding("e", "journal", "Events"),
         Binding("m", "routing", "Models and routing"),
+        Binding("h", "graphs", "Graphs"),
         Binding("comma", "settings", "Settings"),
         Binding("ctrl+s", "save_picture", "Save a picture of the screen"),
         Binding("exclamation_mark", "incident", "What is wrong"),
@@ -213,6 +216,8 @@ class ConsoleApp(ReportingApp):
     def _chosen_on(self, screen: Screen[object]) -> WorkerRow | None:
         if isinstance(screen, WorkerView):
             return self.plane.row(screen.worker_id)
+        if isinstance(screen, GraphsScreen):
+            return screen.worker
         return self.under_cursor if isinstance(screen, MainScreen) else None
 
     def on_fleet_table_opened(self, message: FleetTable.Opened) -> None:
@@ -238,6 +243,13 @@ class ConsoleApp(ReportingApp):
     def action_tokenizers(self) -> None:
         if not isinstance(self.screen, TokenizersScreen | ModalScreen):
             self.push_screen(TokenizersScreen())
+
+    def action_graphs(self) -> None:
+        """Of the fleet; on a worker's screen, of that worker."""
+        if not isinstance(self.screen, GraphsScreen | ModalScreen):
+            row, here = self.under_cursor, self.screen
+            of = Subject(worker=here.worker_id) if isinstance(here, WorkerView) else FLEET
+            self.push_screen(GraphsScreen(of, row.worker.id if row is not None else None))
 
     def action_journal(self) -> None:
         if not isinstance(self.screen, JournalScreen | ModalScreen):

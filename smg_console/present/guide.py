@@ -41,6 +41,7 @@ ANYWHERE = (
     ("u", "who is connected: users over SSH and elsewhere"),
     ("l", "the log, followed and filtered"),
     ("Ctrl+S", "save a picture; reports are among : commands"),
+    ("h", "graphs: a minute to a day of fleet, models, workers"),
     ("t", "next theme"),
     ("?", "this help"),
     ("q", "quit; asks when requests are in flight"),
@@ -76,6 +77,18 @@ ON_ROUTING = (
     ("Esc", "to the table; back"),
 )
 
+ON_GRAPHS = (
+    ("j k, arrows", "whose: the fleet, its models, its workers"),
+    ("f  m  w", "the fleet; the next model; the next worker"),
+    ("+ -", "zoom: a minute to a day"),
+    ("Space", "pause and go on"),
+    ("Left Right", "cursor with exact values; Shift: by ten"),
+    ("PgUp PgDn", "back and on in time; g the oldest, G or End now"),
+    ("1 to 8", "one graph alone; 0 all"),
+    ("Esc", "cursor off, all graphs, back"),
+)
+
+GRAPHS = (("Graphs", ON_GRAPHS),)
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
 LISTING = (("Events, settings, log", ON_LISTINGS),)
