@@ -29,7 +29,7 @@ from smg_console.screens.main import MainScreen
 from smg_console.screens.routing import RoutingScreen
 from smg_console.screens.settings import SettingsScreen
 from smg_console.screens.tokenizers import TokenizersScreen
-from smg_console.screens.views import DiscoveryView, View, WorkerView
+from smg_console.screens.views import DiscoveryView, PeopleView, View, WorkerView
 from smg_console.watch import Watch
 from smg_console.widgets.ascii_filter import AsciiFilter
 from smg_console.widgets.event_feed import Feed
@@ -40,10 +40,10 @@ from smg_console.widgets.panels import Diagram
 SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 """The screens that incidents name by their keys."""
 HELP_OF = (
-    (GraphsScreen, guide.GRAPHS),
     (WorkerView, guide.WORKER),
     (TokenizersScreen, guide.TOKENIZERS),
     (RoutingScreen, guide.ROUTING),
+    (GraphsScreen, guide.GRAPHS),
     (Listing, guide.LISTING),
     (View, guide.READING),
 )
@@ -73,11 +73,12 @@ class ConsoleApp(ReportingApp):
         Binding("s", "discovery", "Service discovery"),
         Binding("z", "tokenizers", "Tokenizers"),
         Binding("e", "journal", "Events"),
-        Binding("h", "graphs", "Graphs"),
         Binding("m", "routing", "Models and routing"),
+        Binding("h", "graphs", "Graphs"),
         Binding("comma", "settings", "Settings"),
         Binding("ctrl+s", "save_picture", "Save a picture of the screen"),
         Binding("exclamation_mark", "incident", "What is wrong"),
+        Binding("u", "people", "Who is connected"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
@@ -284,6 +285,10 @@ class ConsoleApp(ReportingApp):
         elif not isinstance(self.screen, LogScreen | ModalScreen):
             self.push_screen(LogScreen(ring))
 
+    def action_people(self) -> None:
+        if not isinstance(self.screen, PeopleView | ModalScreen):
+            self.push_screen(PeopleView())
+
     def action_help(self) -> None:
         if not isinstance(self.screen, ModalScreen):
             screen = self.screen
@@ -321,6 +326,7 @@ class ConsoleApp(ReportingApp):
         yield from self.keeping_commands(row)
         yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)
         yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
+        yield SystemCommand("Who is connected", "key u: open consoles, their roles and addresses", self.action_people)
         yield SystemCommand("Log", "key l: followed and filtered", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
         yield SystemCommand("Quit", "key q", self.action_quit)

@@ -10,6 +10,7 @@ from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
+from gateway.presence import Person
 from gateway.proxy.explain import Explainer, RouteStatus
 from gateway.proxy.flights import Flight
 from gateway.settings.effective import Effective
@@ -61,6 +62,7 @@ class LocalPlane:
         explainer: Explainer,
         flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies,
         settings: Sequence[Effective] = (),
+        people: Callable[[], Sequence[Person]] = tuple,
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -73,6 +75,7 @@ class LocalPlane:
         self._explainer = explainer
         self._flights = flights
         self._settings = settings
+        self._people = people
         self._read_only = read_only
         self._cause = Cause(actor)
 
@@ -94,6 +97,7 @@ class LocalPlane:
                 in_flight=gateway.in_flight,
                 loop_late_ms=gateway.lateness.worst_s * 1000,
                 stopping=gateway.stopping,
+                people=len(gateway.presence.people()),
             )
 
         def discovery() -> DiscoveryStatus | None:
@@ -109,6 +113,7 @@ class LocalPlane:
             explainer=gateway.explainer,
             flights=gateway.data_plane.flights,
             settings=gateway.effective,
+            people=gateway.presence.people,
             read_only=read_only,
         )
 
@@ -185,6 +190,9 @@ class LocalPlane:
 
     def discovery(self) -> DiscoveryStatus | None:
         return self._discovery()
+
+    def people(self) -> Sequence[Person]:
+        return self._people()
 
     def routes(self) -> Sequence[RouteStatus]:
         return self._explainer.routes()

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.workers.model import WorkerId
 from smg_console.plane import WorkerRow
-from smg_console.present import discovery, worker
+from smg_console.present import discovery, people, worker
 from smg_console.present.runs import Line
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Header, Keys, Lines
@@ -215,3 +215,14 @@ class DiscoveryView(View):
             self._made_of = (status.skipped, status.notes, width)
             self._pods = discovery.pod_lines(status, width)
         return self._pods
+
+
+class PeopleView(View):
+    """Whose consoles are open, live."""
+
+    def __init__(self) -> None:
+        super().__init__("Who is connected", self._people)
+
+    def _people(self, width: int) -> Sequence[Line]:
+        face = self.query_one(Text).face
+        return people.people_lines(face.plane.people(), face.seen.gateway.now, width)
