@@ -108,6 +108,7 @@ class WorkerView(Screen[None]):
         super().__init__()
         self._watched = Watched(row)
         self._page = 0
+        self._size_class = ""
         self._pages = PAGES["-large"]
 
     @property
@@ -142,9 +143,11 @@ class WorkerView(Screen[None]):
 
     def _arrange(self, width: int, height: int) -> None:
         size = "-large" if width >= 170 and height >= 44 else "-medium" if width >= 110 and height >= 34 else "-small"
-        for name in PAGES:
-            self.set_class(name == size, name)
-        self._pages = PAGES[size]
+        if size == self._size_class:  # each change of a class has all styles looked up anew
+            return
+        self.remove_class(*PAGES, update=False)
+        self.add_class(size, update=False)
+        self._size_class, self._pages = size, PAGES[size]
         self._show(min(self._page, len(self._pages) - 1))
 
     def _show(self, page: int) -> None:
@@ -153,13 +156,14 @@ class WorkerView(Screen[None]):
         seen = self._pages[page][1]
         for part in self.query(".part"):
             part.display = part.id in seen
-        self.set_class("place" not in seen, "-past")
+        self.set_class("place" not in seen, "-past", update=False)
         for side in self.query("#standing, #doing"):
             side.display = any(part.display for part in side.query(".part"))
         tabs = self.query_one(Tabs)
         tabs.names, tabs.at = [name for name, _ in self._pages], page
         tabs.display = len(self._pages) > 1
         tabs.tick()
+        self.app.update_styles(self)
         parts = self._scrolling()
         if parts and self.focused not in parts:
             parts[0].focus()

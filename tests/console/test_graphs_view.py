@@ -226,7 +226,14 @@ async def test_nothing_is_drawn_again_until_a_sample_came(day: Fleet) -> None:
         day.clock.now += 1
         day.samples.taken += 1
         await frame(pilot)
+        behind = [n for n, panel in enumerate(panels, 1) if panel.drawn == drawn[n - 1]]
+        assert behind == [5, 6, 7, 8], "what is painted at a stretch is little"
+        await frame(pilot)
         assert all(panel.drawn > before for panel, before in zip(panels, drawn, strict=True))
+        drawn = [panel.drawn for panel in panels]
+        await pilot.press("plus")
+        await pilot.pause()
+        assert all(panel.drawn > before for panel, before in zip(panels, drawn, strict=True)), "keys do not wait"
 
 
 async def test_a_fleet_without_a_history_says_so(fleet: Fleet) -> None:
