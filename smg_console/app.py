@@ -41,6 +41,7 @@ from smg_console.widgets.panels import Diagram
 SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 """The screens that incidents name by their keys."""
 HELP_OF = (
+    (WorkerView, guide.WORKER),
     (TokenizersScreen, guide.TOKENIZERS),
     (RoutingScreen, guide.ROUTING),
     (GraphsScreen, guide.GRAPHS),
