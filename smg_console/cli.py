@@ -22,6 +22,7 @@ An operations console for LLM inference workers, with the gateway inside.
   smg-console --worker-urls http://a:8000 http://b:8000
   smg-console demo            simulated workers, to look around without a GPU
   smg-console --no-ui ...     the gateway alone, with logs
+  smg-console attach          the console on a gateway that runs already
   smg-console k8s-manifests   what it needs in a Kubernetes cluster, as YAML
 
 `smg-console launch ...` does the same, as SMG spells it.
@@ -61,6 +62,8 @@ class Command:
     """Whether it brings its workers along, so that none may be given."""
     prints: Callable[[list[str]], str] | None = None
     """The text for its words, which it reads itself. Raises UsageError."""
+    runs: Callable[[list[str]], int] | None = None
+    """Does its work with its words, which it reads itself, and returns the exit code. Raises UsageError."""
 
 
 def _start_run(loaded: "Loaded", _numbers: Numbers) -> int:
@@ -81,6 +84,12 @@ def _manifests(words: list[str]) -> str:
     return manifests(words)
 
 
+def _attach(words: list[str]) -> int:
+    from smg_console.attach import attach
+
+    return attach(words)
+
+
 COMMANDS = {
     "run": Command(ABOUT, _start_run),
     "launch": Command(ABOUT, _start_run),
@@ -94,6 +103,7 @@ COMMANDS = {
         ),
         own_workers=True,
     ),
+    "attach": Command("", None, runs=_attach),
     "k8s-manifests": Command("", None, prints=_manifests),
 }
 
@@ -126,6 +136,8 @@ def _run(words: list[str]) -> int:
     if command is None:
         shown = repr(without_credentials(name))
         raise UsageError(f"unknown command {shown}; expected one of {', '.join(COMMANDS)}, or flags alone")
+    if command.runs is not None:
+        return command.runs(words)
     if command.prints is not None:
         return _tell(command.prints(words))
     parser = new_parser("smg-console" if name == "run" else f"smg-console {name}", command.about, EPILOG)
