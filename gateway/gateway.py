@@ -225,6 +225,7 @@ class Gateway:
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,
             discovery=self._discovery_status(),
+            presence=self.presence,
             flights=lambda most, worker_id: self.data_plane.flights(most, worker_id),
         )
 
@@ -301,6 +302,7 @@ class Gateway:
             in_flight=self.in_flight,
             loop_late_ms=self.lateness.worst_s * 1000,
             stopping=self.stopping,
+            people=len(self.presence.people()),
         )
 
     def begin_stop(self) -> None:

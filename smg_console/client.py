@@ -15,7 +15,16 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from gateway.errors import BadRequest, Conflict, GatewayError, ReadOnly, WorkerExists, WorkerNotFound
+from gateway.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    GatewayError,
+    JobNotFound,
+    ReadOnly,
+    WorkerExists,
+    WorkerNotFound,
+)
 from smg_console.targets import Target
 
 TIMEOUT_S = 15.0
@@ -51,7 +60,8 @@ class Refused(GatewayError):
 
 
 _KINDS: dict[str, type[GatewayError]] = {
-    kind.code: kind for kind in (BadRequest, WorkerNotFound, WorkerExists, Conflict, ReadOnly, Unauthorized)
+    kind.code: kind
+    for kind in (BadRequest, WorkerNotFound, WorkerExists, JobNotFound, Conflict, ReadOnly, Forbidden, Unauthorized)
 }
 
 
@@ -115,7 +125,7 @@ class GatewayClient:
 
     async def command(self, method: str, path: str, body: object = None, params: Params | None = None) -> Any:
         """The JSON that a command (POST, PUT, PATCH, DELETE) is answered with. Raises GatewayError."""
-        return (await self._asked(method, path, body, params)).data
+        return (await self.send(method, path, body, params)).data
 
     async def send(self, method: str, path: str, body: object = None, params: Params | None = None) -> Answered:
         """As `command`, with where the event stream has to be to show it."""

@@ -8,6 +8,7 @@ from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
+from gateway.presence import Person
 from gateway.proxy.explain import Explainer, RouteStatus
 from gateway.proxy.flights import Flight
 from gateway.settings.effective import Effective
@@ -59,6 +60,7 @@ class LocalPlane:
         explainer: Explainer,
         flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies,
         settings: Sequence[Effective] = (),
+        people: Callable[[], Sequence[Person]] = tuple,
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -71,6 +73,7 @@ class LocalPlane:
         self._explainer = explainer
         self._flights = flights
         self._settings = settings
+        self._people = people
         self._read_only = read_only
         self._cause = Cause(actor)
 
@@ -91,6 +94,7 @@ class LocalPlane:
             explainer=gateway.explainer,
             flights=gateway.data_plane.flights,
             settings=gateway.effective,
+            people=gateway.presence.people,
             read_only=read_only,
         )
 
@@ -173,6 +177,9 @@ class LocalPlane:
 
     def discovery(self) -> DiscoveryStatus | None:
         return self._discovery()
+
+    def people(self) -> Sequence[Person]:
+        return self._people()
 
     def routes(self) -> Sequence[RouteStatus]:
         return self._explainer.routes()

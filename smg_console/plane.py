@@ -12,6 +12,7 @@ from typing import Protocol
 from gateway.events import Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
+from gateway.presence import Person
 from gateway.proxy.explain import RouteStatus
 from gateway.proxy.flights import Flight
 from gateway.settings.effective import Effective
@@ -161,6 +162,10 @@ class Plane(Protocol):
 
     def discovery(self) -> DiscoveryStatus | None:
         """What is seen of a Kubernetes cluster; None: nothing is looked for."""
+        ...
+
+    def people(self) -> Sequence[Person]:
+        """Whose consoles are open, in the order they came."""
         ...
 
     def routes(self) -> Sequence[RouteStatus]:

@@ -6,12 +6,15 @@ does is `gateway.gateway`'s, what the screen shows is `app`'s.
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
+from gateway.access import AccessRole
 from gateway.errors import GatewayError
 from gateway.gateway import Gateway
+from gateway.presence import Person
 from gateway.settings.load import Loaded
 from gateway.tasks import first_of
 from gateway.telemetry.logs import LogRing, configure, get_logger
@@ -94,7 +97,9 @@ async def until_quit(gateway: Gateway, ring: LogRing) -> int:
     plane = LocalPlane.of(gateway, read_only=settings.read_only)
     app = ConsoleApp(plane, theme=settings.theme, ascii_only=settings.ascii, log=ring, settled=settle_memory)
     on_signals(app.exit)
+    here = gateway.presence.enter(Person("console", AccessRole.ADMIN, "", time.time()))
     await app.run_async()
+    gateway.presence.leave(here)
     gateway.begin_stop()
     await gateway.drained(QUIT_GRACE_S)
     # Textual swallows a crash inside the app and tells it by its return code alone.

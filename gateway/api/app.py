@@ -6,7 +6,7 @@ plane's port through `gateway.proxy.control`; request ids come from there.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from gateway.engines.grpc_engines import Engines
 from gateway.errors import BadRequest, GatewayError
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
+from gateway.presence import Presence
 from gateway.proxy.answers import error_body
 from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet
@@ -75,6 +76,8 @@ class ApiParts:
     """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None
     """None: workers are not discovered."""
+    presence: Presence = field(default_factory=Presence)
+    """Where consoles that are attached from elsewhere are named."""
     flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies
     """The oldest requests under way, so many at most; of a worker, or of all."""
 

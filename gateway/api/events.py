@@ -6,22 +6,28 @@ handler waits in a write, and is dropped when that takes too long.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 
 from aiohttp import web
 
-from gateway.api.app import PARTS, ApiParts, Route, is_local, json_response, packed, whole_number
+from gateway.access import AccessRole
+from gateway.api.app import PARTS, ApiParts, Route, actor_of, is_local, json_response, packed, whole_number
 from gateway.api.meters import Board, Mark, sse
 from gateway.api.schemas import event_json, facts_json, gateway_json
 from gateway.api.shapes import JournalJson
 from gateway.errors import BadRequest
 from gateway.events import JOURNAL_SIZE, Event, Lagged, Reader
+from gateway.presence import Person
 from gateway.tasks import in_slices
 
 KEEPALIVE_S = 15.0
 STUCK_S = 60.0
 BATCH = 200
 PIECE = 32 * 1024
+CONSOLE = "attach"
+"""How the names of those begin who look with a console: `attach:anna`."""
 BOARD = web.AppKey("board", Board)
 TICK_S = 1.0
 """What `meters` counts."""
@@ -51,15 +57,32 @@ async def stream(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     response.enable_chunked_encoding()
     await response.prepare(request)
-    try:
-        if reader is None:
-            reader = parts.registry.journal.reader()  # before the snapshot, which is of this moment too
-            await write(response, await _snapshot(parts))
-        await _follow(request, response, reader, meters_s)
-    except TimeoutError:  # the client stopped reading: end its connection rather than wait for it for ever
-        if request.transport is not None:
-            request.transport.abort()
+    with _present(request, parts):
+        try:
+            if reader is None:
+                reader = parts.registry.journal.reader()  # before the snapshot, which is of this moment too
+                await write(response, await _snapshot(parts))
+            await _follow(request, response, reader, meters_s)
+        except TimeoutError:  # the client stopped reading: end its connection rather than wait for it for ever
+            if request.transport is not None:
+                request.transport.abort()
     return response
+
+
+@contextmanager
+def _present(request: web.Request, parts: ApiParts) -> Iterator[None]:
+    """While an attached console follows, it is one of those that are here. Of programs nobody is told."""
+    actor = actor_of(request)
+    if CONSOLE not in actor.split(":")[:-1]:
+        yield
+        return
+    # Nobody was asked for a key, so whoever gets here may do everything.
+    person = Person(actor, AccessRole.ADMIN, request.remote or "", parts.status().now, doing="attached")
+    number = parts.presence.enter(person)
+    try:
+        yield
+    finally:
+        parts.presence.leave(number)
 
 
 async def _follow(request: web.Request, response: web.StreamResponse, reader: Reader, meters_s: float) -> None:

@@ -12,9 +12,10 @@ import msgspec
 
 from gateway.api.app import ApiParts, packed
 from gateway.api.discovery import discovery_json
-from gateway.api.schemas import gateway_json, timestamp
+from gateway.api.schemas import gateway_json, person_json, timestamp
 from gateway.api.tokenizers import detail
 from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.presence import Person
 from gateway.tasks import in_slices
 from gateway.telemetry.history import MEASURES
 from gateway.telemetry.samples import WorkerSample
@@ -30,7 +31,7 @@ AGES_S = 10.0
 """How often a discovery is told again in which only ages and counts moved."""
 SLICE = 50
 """Workers looked at without a yield: a third of a millisecond, and twice that when all of them changed."""
-NUMBERS = frozenset({"at", "requests_per_s", "errors_per_s", "in_flight", "loop_late_ms", "stopping"})
+NUMBERS = frozenset({"at", "requests_per_s", "errors_per_s", "in_flight", "loop_late_ms", "stopping", "people"})
 """Members of the gateway's JSON that change."""
 
 
@@ -78,6 +79,7 @@ class Board:
         self._extras: dict[str, tuple[int, bytes]] = {}
         """The last message of each other kind, with its round."""
         self._tokenizers: Sequence[TokenizerStatus] = []
+        self._people: Sequence[Person] = ()
 
     async def news(self, mark: Mark) -> tuple[bytes, Mark]:
         """What changed after the mark, as messages of the event stream, and the mark for the next time."""
@@ -110,6 +112,7 @@ class Board:
             del self._known[gone]
         self._look_at_discovery(now, mark.round)
         self._look_at_tokenizers(mark.round)
+        self._look_at_people(mark.round)
         message = await self._rows_since(before)
         self._mark, self._before, self._message = mark, before, message
 
@@ -154,6 +157,12 @@ class Board:
             self._tokenizers = found
             body = {"tokenizers": [detail(status) for status in found]}
             self._extras["tokenizers"] = number, sse("tokenizers", "", body)
+
+    def _look_at_people(self, number: int) -> None:
+        found = self._parts.presence.people()
+        if found != self._people:
+            self._people = found
+            self._extras["people"] = number, sse("people", "", {"people": [person_json(person) for person in found]})
 
 
 def _told_of(status: DiscoveryStatus) -> tuple[object, ...]:

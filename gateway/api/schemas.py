@@ -18,12 +18,14 @@ from gateway.api.shapes import (
     GatewayJson,
     ListedState,
     PercentilesJson,
+    PersonJson,
     SmgStatus,
     SpecJson,
     WindowsJson,
     WorkerJson,
 )
 from gateway.operations import Effect
+from gateway.presence import Person
 from gateway.telemetry.samples import WorkerSample
 from gateway.telemetry.status import GatewayStatus
 from gateway.workers.availability import availability
@@ -114,6 +116,19 @@ def gateway_json(status: GatewayStatus, boot: str) -> GatewayJson:
         "in_flight": status.in_flight,
         "loop_late_ms": round(status.loop_late_ms, 2),
         "stopping": status.stopping,
+        "people": status.people,
+    }
+
+
+def person_json(person: Person) -> PersonJson:
+    """Somebody with an open console."""
+    return {
+        "actor": person.actor,
+        "role": person.role.value,
+        "address": person.address,
+        "since": timestamp(person.since),
+        "doing": person.doing,
+        "terminal": person.terminal,
     }
 
 

@@ -180,6 +180,22 @@ class GatewayJson(TypedDict):
     in_flight: int
     loop_late_ms: float
     stopping: bool
+    people: int
+
+
+class PersonJson(TypedDict):
+    """Somebody with an open console; `address` is empty for the terminal the gateway runs in, and on its machine."""
+
+    actor: str
+    role: Literal["viewer", "operator", "admin"]
+    address: str
+    since: Rfc3339 | None
+    doing: str
+    terminal: str
+
+
+class PeopleJson(TypedDict):
+    people: list[PersonJson]
 
 
 class EffectJson(TypedDict):

@@ -21,3 +21,5 @@ class GatewayStatus:
     loop_late_ms: float
     """Worst lateness of the event loop over about the last second."""
     stopping: bool
+    people: int = 1
+    """Open consoles, the asking one included."""

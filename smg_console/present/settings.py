@@ -42,10 +42,13 @@ def problem(words: Sequence[str]) -> str:
 
 def matches(one: Effective, words: Sequence[str]) -> bool:
     """Whether all words fit; one that begins with `-` (and is no flag) must not."""
-    return all(
-        _fits(one, word) if word.startswith("--") else _fits(one, word.removeprefix("-")) != word.startswith("-")
-        for word in words
-    )
+    return all(word == "-" or _wanted(one, word) for word in words)
+
+
+def _wanted(one: Effective, word: str) -> bool:
+    if word.startswith("--"):
+        return _fits(one, word)
+    return _fits(one, word.removeprefix("-")) != word.startswith("-")
 
 
 def _fits(one: Effective, word: str) -> bool:

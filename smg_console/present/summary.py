@@ -34,6 +34,8 @@ def _who(gateway: GatewayRow, width: int, *, read_only: bool, link: Link | None)
     left.append((gateway.address.removeprefix("http://"), "bold"))
     if roomy:
         left += [("  ", ""), (gateway.policy, "muted")]
+    if gateway.people > 1:
+        left += [("  ", ""), (f"{gateway.people} here" if roomy else f"{gateway.people}u", "accent")]
     return left
 
 

@@ -123,14 +123,14 @@ class Feed:
             self._pauses.begin_again()
 
     async def _fetch_events(self, after: int, upto: int) -> None:
-        mirror = self._mirror
+        found: list[Event] = []
         while after < upto:
             page = [event for event in await self._page(after, PAGE) if event.seq <= upto]
             if not page:
                 break
-            mirror.add_events(page)
+            found += page
             after = page[-1].seq
-        mirror.reach(upto)
+        self._mirror.add_events(found, upto)  # all at once: facts and events are of one moment for whoever draws
 
     async def _page(self, after: int, most: int) -> list[Event]:
         mirror = self._mirror

@@ -15,6 +15,7 @@ import msgspec
 from gateway.errors import WorkerNotFound
 from gateway.events import JOURNAL_SIZE, Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.presence import Person
 from gateway.tasks import in_slices
 from gateway.telemetry.history import RECENT_S, Stretch
 from gateway.telemetry.samples import WorkerSample
@@ -32,6 +33,7 @@ from smg_console.remote.readings import (
     gateway_of,
     joined,
     load_of,
+    people_of,
     percentiles_of,
     stretch_of,
     tokenizer_of,
@@ -181,6 +183,7 @@ class Mirror:
         self.discovery: DiscoveryStatus | None = None
         self.discovery_at = 0.0
         self.tokenizers: Sequence[TokenizerStatus] = ()
+        self.people: Sequence[Person] = ()
         self.moved = asyncio.Event()
         """Set for a moment by every message."""
 
@@ -196,6 +199,8 @@ class Mirror:
                 self._take_discovery(discovery_of(msgspec.json.decode(raw)), now)
             case "tokenizers":
                 self.tokenizers = [tokenizer_of(one) for one in msgspec.json.decode(raw)["tokenizers"]]
+            case "people":
+                self.people = people_of(msgspec.json.decode(raw))
             case _:
                 self._take_event(event_of(msgspec.json.decode(raw), self.base))
         self.last_id = event_id or self.last_id
@@ -207,24 +212,20 @@ class Mirror:
         workers = await in_slices(snapshot.workers, lambda one: worker_of(msgspec.json.decode(one)), size=SLICE)
         if snapshot.gateway["boot"] != self.boot:
             self.boot, self.base = snapshot.gateway["boot"], self.log.seq
-            self._numbers, self.fleet, self.discovery, self.tokenizers = {}, None, None, ()
+            self._numbers, self.fleet, self.discovery, self.tokenizers, self.people = {}, None, None, (), ()
         self.workers = {worker.id: worker for worker in workers}
         self._numbers = {worker_id: one for worker_id, one in self._numbers.items() if worker_id in self.workers}
         self._take_gateway(gateway_of(snapshot.gateway), now)
         self.heard_at, self.last_id = now, event_id
         return snapshot.seq + self.base
 
-    def add_events(self, events: Sequence[Event]) -> None:
-        """Events that led to a snapshot, as far as the journal still has them."""
+    def add_events(self, events: Sequence[Event], upto: int) -> None:
+        """The events that led to a snapshot, up to this number, as far as the journal still has them."""
         new = [event for event in events if event.seq > self.log.seq]
         if new and new[0].seq > self.log.seq + 1:
             self.log.jump(new[0].seq - 1)
         for event in new:
             self.log.append(event)
-        self._wake()
-
-    def reach(self, upto: int) -> None:
-        """Events up to this number happened, whether or not they are here."""
         if self.log.seq < upto:
             self.log.jump(upto)
         self._wake()

@@ -16,6 +16,7 @@ from gateway.errors import ReadOnly
 from gateway.events import Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import ADDED, Add, Command, Done, Effect, effect_on
+from gateway.presence import Person
 from gateway.proxy.explain import RouteStatus
 from gateway.proxy.flights import Flight
 from gateway.settings.effective import Effective
@@ -153,6 +154,9 @@ class RemotePlane:
         if found is None or age is None:
             return found
         return replace(found, watch=replace(found.watch, watch_age_s=age + self._wall() - self._mirror.discovery_at))
+
+    def people(self) -> Sequence[Person]:
+        return self._mirror.people
 
     def routes(self) -> Sequence[RouteStatus]:
         return self._asked.get("routes", "/routing", {}, routes_of, ROUTES_S) or ()

@@ -3,9 +3,11 @@
 from array import array
 from typing import Any
 
+from gateway.access import AccessRole
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.kubernetes.sharing import SharingStatus
 from gateway.kubernetes.status import Counts, ReflectorStatus
+from gateway.presence import Person
 from gateway.proxy.explain import RouteStatus
 from gateway.proxy.flights import Flight, Stage
 from gateway.settings.effective import Effective
@@ -40,7 +42,23 @@ def gateway_of(value: Json) -> GatewayStatus:
         in_flight=value["in_flight"],
         loop_late_ms=value["loop_late_ms"],
         stopping=value["stopping"],
+        people=value["people"],
     )
+
+
+def people_of(value: Json) -> list[Person]:
+    """Of `GET /people`."""
+    return [
+        Person(
+            one["actor"],
+            AccessRole(one["role"]),
+            one["address"],
+            moment_or(one["since"], 0.0),
+            one["doing"],
+            one["terminal"],
+        )
+        for one in value["people"]
+    ]
 
 
 def percentiles_of(value: Json) -> Percentiles:

@@ -4,8 +4,9 @@ Several run in one loop beside each other and beside the terminal's own. What Te
 process (the process's environment, rendered styles, standard output) is kept apart here.
 """
 
+import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
+from textual.dom import DOMNode
 from textual.filter import LineFilter, Monochrome, NoColor
 
 from gateway.access import AccessRole, Act, may
@@ -21,12 +23,15 @@ from smg_console import app, themes
 from smg_console.app import ConsoleApp
 from smg_console.plane import Plane
 from smg_console.ssh.driver import SshDriver
+from smg_console.ssh.remains import gathered, taken_apart
+from smg_console.ssh.sheets import SharedStylesheet
 from smg_console.ssh.terminal import Terminal
 from smg_console.ssh.wire import Line, Wire
 
 log = get_logger(__name__)
 
-FAR_S = 1.0
+IDLE_S = 0.025
+"""What a frame counts that was not drawn: the next is due after ten times as long."""
 
 
 class OwnStyles(LineFilter):
@@ -58,7 +63,10 @@ class OwnStyles(LineFilter):
 
 
 class SshConsole(ConsoleApp):
-    """A console whose screen is an SSH client's. `why_not` tells a viewer why he may not act."""
+    """A console whose screen is an SSH client's.
+
+    `drawn` is called after the first frame. Whoever holds `pencil` draws: of several consoles one at a time.
+    """
 
     CSS_PATH = str(Path(app.__file__).with_name("console.tcss"))
 
@@ -72,6 +80,8 @@ class SshConsole(ConsoleApp):
         theme: str | None,
         ascii_only: bool,
         log_ring: LogRing | None,
+        drawn: Callable[[], object],
+        pencil: asyncio.Lock,
     ) -> None:
         self.terminal = terminal
         self.wire = Wire(line, self.repaint)
@@ -92,15 +102,19 @@ class SshConsole(ConsoleApp):
             theme=terminal.theme or theme or themes.default_for(screen.color_system),
             ascii_only=ascii_only or terminal.ascii_only,
             log=log_ring,
+            settled=drawn,
         )
         self.console = screen
         self.driver_class = SshDriver
+        self.stylesheet = SharedStylesheet(variables=self.get_css_variables())
         self._own_styles = OwnStyles()
         self.no_color = terminal.no_color
         self._filters = [one for one in self._filters if not isinstance(one, Monochrome | NoColor)]
         if self.no_color:
             self._filters.append(NoColor() if self.native_ansi_color else Monochrome())
         self.crash: BaseException | None = None
+        self._pencil = pencil
+        self._remains: list[DOMNode] = []
         if not may(role, Act.WORKERS):
             self.why_read_only = f"your key's role is {role}: it shows, and does not act"
 
@@ -128,11 +142,18 @@ class SshConsole(ConsoleApp):
 
     async def frame(self) -> float:
         """Nothing is drawn for a client that does not read."""
-        return FAR_S / 10 if self.wire.behind else await super().frame()
+        if self.wire.behind:
+            return IDLE_S
+        async with self._pencil:
+            return await super().frame()
 
     async def action_quit(self) -> None:
         """Ends this session only, so nothing is asked."""
         self.exit()
+
+    def _keep(self, job: Coroutine[object, object, Path]) -> None:
+        job.close()
+        self.say("over SSH nothing is saved: the file would lie at the gateway's machine", "warning")
 
     def action_repaint(self) -> None:
         self.repaint()
@@ -155,6 +176,16 @@ class SshConsole(ConsoleApp):
     @_capture_stderr.setter
     def _capture_stderr(self, stream: Any) -> None:
         pass
+
+    async def _shutdown(self) -> None:
+        self._remains = gathered([*self._registry, self])
+        await super()._shutdown()
+
+    async def dismantle(self) -> None:
+        """Let go of everything, in slices; there is nothing to be done with it afterwards."""
+        remains, self._remains = self._remains, []
+        vars(self._animator).clear()
+        await taken_apart(remains)
 
     def _handle_exception(self, error: Exception) -> None:
         """A crash ends the session and is logged; a picture of it would go to the gateway's own terminal."""

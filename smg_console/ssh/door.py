@@ -4,8 +4,7 @@ Public keys only. Every refusal is logged with the address and the key's fingerp
 """
 
 import asyncio
-import socket
-from typing import Protocol
+from typing import Any, Protocol
 
 import asyncssh
 
@@ -16,8 +15,6 @@ from smg_console.ssh.session import Client, House, Session
 
 log = get_logger(__name__)
 
-SEND_BUFFER = 128 * 1024
-"""Of the system, for one client: what is in it is already late."""
 KEY_EXCHANGES = ["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256"]
 """Without the old groups: anybody could have us do their arithmetic with large numbers, in the gateway's loop."""
 
@@ -60,14 +57,6 @@ class Door(asyncssh.SSHServer):
         self._connection = conn
         peer = conn.get_extra_info("peername")
         self.address = str(peer[0]).removeprefix("::ffff:") if peer else ""
-        sock = conn.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        waiting = sum(door.key is None for door in self._building.doors)
-        if waiting >= self._building.limits.unauthenticated:
-            log.warning("ssh_refused", why="too many connections that have not logged in", address=self.address)
-            conn.abort()
-            return
         self._building.doors.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -76,6 +65,9 @@ class Door(asyncssh.SSHServer):
             log.info("ssh_logout", who=self.client.actor, address=self.address, why=str(exc or ""))
         elif self._connection is not None and exc is not None and self.user:
             log.info("ssh_left", address=self.address, user=self.user, why=str(exc))
+        if self._connection is not None:
+            # It holds itself by this; see `remains` for why that matters.
+            asyncio.get_running_loop().call_later(1.0, setattr, self._connection, "_recv_handler", None)
         self._connection = None
 
     def shut(self) -> None:
@@ -134,7 +126,7 @@ class Door(asyncssh.SSHServer):
         return session
 
 
-def options_for(building: Building, host_key: asyncssh.SSHKey, version: str) -> dict[str, object]:
+def options_for(building: Building, host_key: asyncssh.SSHKey, version: str) -> dict[str, Any]:
     """How asyncssh is to listen: nothing but sessions for public keys, and no arithmetic that takes long."""
     limits = building.limits
 

@@ -118,14 +118,18 @@ class SshDriver(Driver):
             self.process_message(message)
         if self._unfinished > MOST_UNFINISHED:
             self._parser, self._unfinished = XTermParser(), 0
-        if self._tick is None and self._listening:
-            # A lone Esc is known as one only when nothing follows it for a while.
-            self._tick = self._loop.call_later(constants.ESCAPE_DELAY + PAUSE_S, self._escape)
+        self._wait_for_the_rest()
+
+    def _wait_for_the_rest(self) -> None:
+        """A lone Esc is known as one only when nothing follows it for a while."""
+        if self._tick is None and self._listening and self._parser._timeout_time is not None:
+            self._tick = self._loop.call_later(constants.ESCAPE_DELAY / 2, self._escape)
 
     def _escape(self) -> None:
         self._tick = None
         for message in self._parser.tick():
             self.process_message(message)
+        self._wait_for_the_rest()
 
     def process_message(self, message: Message) -> None:
         if not isinstance(message, InBandWindowResize):  # sizes come from SSH

@@ -6,28 +6,36 @@ Connections are `door`'s, sessions `session`'s, consoles `console`'s; this owns 
 import asyncio
 import logging
 import os
+import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import asyncssh
 
 from gateway import __version__
+from gateway.access import AccessRole
 from gateway.presence import Person
 from gateway.proxy.addresses import Address, bound_sockets
 from gateway.tasks import Scope
 from gateway.telemetry.logs import LogRing, get_logger
 from gateway.workers.facts import Cause
+from smg_console.process import settle_memory
 from smg_console.ssh.authorized import AuthorizedKey, AuthorizedKeys
+from smg_console.ssh.commands import run_command
 from smg_console.ssh.console import SshConsole
 from smg_console.ssh.door import Door, options_for
 from smg_console.ssh.files import KeyFile, default_authorized_keys, default_host_key, host_key
 from smg_console.ssh.limits import Failures, SshLimits
 from smg_console.ssh.plane import PersonalPlane
-from smg_console.ssh.session import ChannelLine, Client, Commands, Session
+from smg_console.ssh.session import Client, Commands, Session
 from smg_console.ssh.terminal import Terminal
+from smg_console.ssh.turns import Turns
+from smg_console.ssh.wire import Line, Nowhere
 
 if TYPE_CHECKING:
     from gateway.gateway import Gateway
@@ -40,17 +48,23 @@ STOPPED = "smg-console: the gateway has stopped\n"
 REVOKED = "smg-console: this session has ended, because its key is no longer admitted: {}\n"
 CHANGED = "smg-console: this session has ended, because its key's role is {} now; log in again\n"
 LAST_WORDS_S = 1.0
+LINGER_S = 0.5
+REHEARSAL_S = 5.0
+PACE_S = 0.02
+"""Between two connections taken: fifty a second, whoever knocks."""
+SEND_BUFFER = 128 * 1024
+"""The system's, for one client: what is in it is already late."""
 
 
 class SshServer:
     """Serves a gateway's console over SSH while entered. Raises OSError, with a sentence, if it cannot."""
 
-    def __init__(self, gateway: "Gateway", ring: LogRing | None, commands: Commands | None = None) -> None:
+    def __init__(self, gateway: "Gateway", ring: LogRing | None) -> None:
         settings = gateway.settings
         assert settings.ssh_port is not None
         self._gateway = gateway
         self._ring = ring
-        self.commands = commands
+        self.commands: Commands = partial(run_command, gateway)
         self.limits = SshLimits(
             settings.ssh_max_sessions,
             settings.ssh_max_unauthenticated,
@@ -60,24 +74,30 @@ class SshServer:
         self.failures = Failures()
         self.doors: set[Door] = set()
         self.scope = Scope("ssh")
+        self.turns = Turns()
+        self._closing = False
+        self._pencil = asyncio.Lock()
         self.addresses: list[Address] = []
         self._key_file = KeyFile(settings.ssh_authorized_keys or default_authorized_keys(os.environ))
         self._told = -1
         self._here: dict[Session, int] = {}
         self._left = asyncio.Event()
-        self._acceptors: list[asyncssh.SSHAcceptor] = []
+        self._sockets: list[socket.socket] = []
+        self._knocking = 0
         self._streams = (sys.stdout, sys.stderr)
 
     async def __aenter__(self) -> Self:
         settings = self._gateway.settings
         # Its records repeat ours, or tell of every packet.
         logging.getLogger("asyncssh").setLevel(logging.ERROR)
+        await self._rehearse()
         key = host_key(settings.ssh_host_key or default_host_key(os.environ))
-        options = options_for(self, key, f"smg-console_{__version__}")
-        sockets = await bound_sockets([settings.ssh_host or settings.host], settings.ssh_port or 0)
-        for sock in sockets:
+        options = asyncssh.SSHServerConnectionOptions(**options_for(self, key, f"smg-console_{__version__}"))
+        self._sockets = await bound_sockets([settings.ssh_host or settings.host], settings.ssh_port or 0)
+        for sock in self._sockets:
+            sock.listen(128)
             self.addresses.append(Address.of(sock))
-            self._acceptors.append(await asyncssh.listen(sock=sock, **options))
+            self.scope.spawn(self._accept(sock, options), name="listener")
         self.keys()
         self.scope.spawn(self._watch_keys(), name="keys")
         where = ", ".join(map(str, self.addresses))
@@ -88,8 +108,9 @@ class SshServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for acceptor in self._acceptors:
-            acceptor.close()
+        self._closing = True
+        for sock in self._sockets:
+            sock.close()
         for door in self.doors:
             for session in door.sessions:
                 session.end(STOPPED)
@@ -99,6 +120,45 @@ class SshServer:
             door.shut()
         # An application that ended after another began may have left that one's stream in place.
         sys.stdout, sys.stderr = self._streams
+
+    async def _rehearse(self) -> None:
+        """Draw a console for nobody: what only the first one costs, no client's traffic has to wait for."""
+        drawn = asyncio.Event()
+        nobody = Client("ssh:nobody", AccessRole.VIEWER, "")
+        console = self.console(nobody, Terminal("xterm-256color", (120, 40)), Nowhere(), drawn.set)
+        task = self.scope.spawn(console.run_async(), name="rehearsal")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(drawn.wait(), REHEARSAL_S)
+        console.exit()
+        await asyncio.wait([task])
+        self.dismantle(console)
+
+    async def _accept(self, sock: socket.socket, options: asyncssh.SSHServerConnectionOptions) -> None:
+        """Take connections, at a pace that leaves the loop to the gateway: each greeting is milliseconds of it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, address = await loop.sock_accept(sock)
+            except OSError as error:  # out of file descriptors: those in use will be given back
+                log.warning("ssh_accept_failed", why=error.strerror)
+                await asyncio.sleep(1.0)
+                continue
+            if self._knocking >= self.limits.unauthenticated:
+                log.warning("ssh_refused", why="too many connections that have not logged in", address=address[0])
+                client.close()
+            else:
+                self.scope.spawn(self._greet(client, options), name="greeting")
+            await asyncio.sleep(PACE_S)
+
+    async def _greet(self, client: socket.socket, options: asyncssh.SSHServerConnectionOptions) -> None:
+        """One connection until it has logged in, or is gone."""
+        self._knocking += 1
+        try:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            with suppress(OSError, asyncssh.Error, TimeoutError):  # the door has said why
+                await asyncssh.run_server(client, options=options)
+        finally:
+            self._knocking -= 1
 
     async def _sessions_over(self) -> None:
         """Wait for the sessions' ends, and until their clients have heard of them."""
@@ -128,9 +188,14 @@ class SshServer:
         inside = [door for door in self.doors if door.key is not None]
         return max(len(inside), sum(len(door.sessions) for door in inside)) >= self.limits.sessions
 
-    def console(self, client: Client, terminal: Terminal, line: ChannelLine) -> SshConsole:
+    def console(self, client: Client, terminal: Terminal, line: Line, drawn: Callable[[], object]) -> SshConsole:
         gateway = self._gateway
         settings = gateway.settings
+
+        def stands() -> None:
+            settle_memory()
+            drawn()
+
         plane = PersonalPlane.for_person(gateway, client.actor, client.role, read_only=settings.read_only)
         return SshConsole(
             plane,
@@ -140,7 +205,18 @@ class SshServer:
             theme=settings.theme,
             ascii_only=settings.ascii,
             log_ring=self._ring,
+            drawn=stands,
+            pencil=self._pencil,
         )
+
+    def dismantle(self, console: SshConsole) -> None:
+        """A console has ended: take it apart when what it had under way has ended, too."""
+        if not self._closing:
+            self.scope.spawn(self._taken_apart(console), name="taking apart")
+
+    async def _taken_apart(self, console: SshConsole) -> None:
+        await asyncio.sleep(LINGER_S)
+        await console.dismantle()
 
     def opened(self, session: Session) -> None:
         """A session has begun, or its terminal has another size."""

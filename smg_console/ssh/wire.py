@@ -24,6 +24,16 @@ class Line(Protocol):
         ...
 
 
+class Nowhere:
+    """A `Line` to nobody."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def waiting(self) -> int:
+        return 0
+
+
 class Wire:
     """Writes frames. `repaint` is called when a client that lost frames has read on."""
 

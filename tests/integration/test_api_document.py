@@ -117,6 +117,7 @@ CALLS: list[tuple[str, str, int, object]] = [
     ("GET", "/workers/{id}/history", 200, None),
     ("GET", "/workers/{id}/effect", 200, None),
     ("GET", "/gateway", 200, None),
+    ("GET", "/people", 200, None),
     ("GET", "/history", 200, None),
     ("GET", "/history?worker={id}&step_secs=10&measures=requests_per_s,p99_s&rows=2", 200, None),
     ("GET", "/history?model=nobody's", 200, None),

@@ -31,7 +31,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (["--prot", "1"], "smg-console: --prot: unknown flag; did you mean --port?"),
         (
             ["lunch"],
-            "smg-console: unknown command 'lunch'; expected one of run, launch, demo, attach, k8s-manifests, or flags alone",
+            "smg-console: unknown command 'lunch'; expected one of run, launch, demo, attach, k8s-manifests, ",
         ),
         (["demo", "--engines", "0"], "smg-console: --engines: given '0', expected a whole number from 1 to 32"),
         (["demo", "--worker-urls", "http://a:1"], "smg-console: --worker-urls: demo starts workers of its own"),
