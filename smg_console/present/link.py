@@ -21,5 +21,5 @@ def trouble(link: Link | None, now: float) -> Incident | None:
         return None
     next_try = "retrying" if link.next_try_at is None else f"next try in {max(0, round(link.next_try_at - now))} s"
     age = numbers.age(now - link.lost_at)
-    text = f"{printable(link.target)}: {printable(link.why)}; this picture is {age} old; {next_try}"
+    text = f"this picture is {age} old, {next_try}: {printable(link.why)} ({printable(link.target)})"
     return Incident("✗ connection lost", text, True, link.lost_at, KEY)

@@ -13,6 +13,7 @@ class AttachedConsole(ConsoleApp):
 
     CSS_PATH = str(Path(app.__file__).with_name("console.tcss"))
 
+    holds_gateway = False
     _link: Link | None = None
     """As of the last frame."""
 

@@ -88,7 +88,7 @@ class RemotePlane:
     def _check_connected(self) -> None:
         link = self.link()
         if link.lost_at is not None:
-            raise Unreachable(f"not connected to {link.target}: {link.why}; nothing was sent")
+            raise Unreachable(f"not sent, as the connection is lost: {link.target} {link.why}")
 
     # --- reading ---
 
