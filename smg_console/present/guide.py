@@ -44,6 +44,7 @@ ANYWHERE = (
     ("h", "graphs: a minute to a day of fleet, models, workers"),
     ("t", "next theme"),
     ("?", "this help"),
+    ("Ctrl+Z", "suspend; asks, as the gateway stops with it"),
     ("q", "quit; asks when requests are in flight"),
 )
 HALF = 50
