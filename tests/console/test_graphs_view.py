@@ -236,6 +236,22 @@ async def test_nothing_is_drawn_again_until_a_sample_came(day: Fleet) -> None:
         assert all(panel.drawn > before for panel, before in zip(panels, drawn, strict=True)), "keys do not wait"
 
 
+async def test_what_comes_late_from_elsewhere_is_shown_when_it_comes(
+    day: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, history_of = False, day.plane.history
+    monkeypatch.setattr(day.plane, "history", lambda *asked: history_of(*asked) if there else None)
+    async with console(day) as pilot:
+        graphs = await opened(pilot)
+        assert "no requests" in text_of(pilot, "#chart-1")
+        drawn = graphs.query_one("#chart-1", ChartPanel).drawn
+        await frame(pilot)
+        assert graphs.query_one("#chart-1", ChartPanel).drawn == drawn
+        there = True
+        await frame(pilot)
+        assert "63.0" in text_of(pilot, "#chart-1")
+
+
 async def test_a_fleet_without_a_history_says_so(fleet: Fleet) -> None:
     async with console(fleet) as pilot:
         graphs = await opened(pilot, "left", "M", "w", "plus", "space", "pageup")
