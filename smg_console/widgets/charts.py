@@ -5,6 +5,9 @@ All look at one `Shown`: whose numbers, which stretch of time, and the values, r
 
 from collections.abc import Sequence
 
+from textual import events
+from textual.message import Message
+
 from gateway.telemetry.history import MEASURES, Stretch
 from gateway.telemetry.samples import Measure
 from smg_console.plane import FLEET, Plane, Subject
@@ -116,6 +119,19 @@ class ChartPanel(Panel):
         """The columns of a panel of this width."""
         per_cell = 1 if self.face.ascii_only else 2
         return Grid.of(self._shown.window, cells_of(width) * per_cell, self._shown.now)
+
+    class Pointed(Message):
+        """A click on a time. Times in seconds since the epoch."""
+
+        def __init__(self, at: float) -> None:
+            super().__init__()
+            self.at = at
+
+    def on_click(self, event: events.Click) -> None:
+        place = event.get_content_offset(self)
+        if place is not None and place.x >= AXIS:
+            column = (place.x - AXIS) * (1 if self.face.ascii_only else 2)
+            self.post_message(self.Pointed(self.grid(self.size.width).middle(column)))
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         shown = self._shown
