@@ -46,6 +46,7 @@ from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import MetricSources, MetricsServer
 from gateway.telemetry.sampler import Sampler
+from gateway.telemetry.status import GatewayStatus
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers import facts
@@ -77,6 +78,8 @@ class Gateway:
         self.effective = effective(settings, origins or {})
         self.started_at = time.time()
         self.stopping = False
+        self.boot = uuid.uuid4().hex[:8]
+        """Tells this process's event numbers from another's."""
         rng = Random()
         ask = self._ask = Fetch(proxy_settings(settings))
         self.registry = Registry(
@@ -215,12 +218,14 @@ class Gateway:
             mono=time.monotonic,
             fleet=self.fleet,
             version=__version__,
-            boot=uuid.uuid4().hex[:8],
+            boot=self.boot,
+            status=self.status,
             explainer=self.explainer,
             settings=self.effective,
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,
             discovery=self._discovery_status(),
+            presence=self.presence,
             flights=lambda most, worker_id: self.data_plane.flights(most, worker_id),
         )
 
@@ -281,6 +286,24 @@ class Gateway:
     def in_flight(self) -> int:
         """Requests on their way through the gateway."""
         return self.data_plane.in_flight
+
+    def status(self) -> GatewayStatus:
+        """The gateway itself, now."""
+        fleet = self.sampler.fleet
+        return GatewayStatus(
+            version=__version__,
+            address=self.address,
+            metrics_address=self.metrics_address,
+            started_at=self.started_at,
+            now=time.time(),
+            policy=self.settings.policy,
+            requests_per_s=fleet.requests_per_s,
+            errors_per_s=fleet.errors_per_s,
+            in_flight=self.in_flight,
+            loop_late_ms=self.lateness.worst_s * 1000,
+            stopping=self.stopping,
+            people=len(self.presence.people()),
+        )
 
     def begin_stop(self) -> None:
         """Not ready any more, and no new connections; requests in flight go on."""

@@ -20,6 +20,7 @@ from gateway.workers.model import HealthOverride, Intent, Role, Secret, Worker, 
 from gateway.workers.registry import Registry
 from gateway.workers.rolling_jobs import StartRolling
 
+ADDED = "added; it takes traffic once its probes pass"
 MAX_DRAIN_S = 7 * 24 * 3600.0
 
 
@@ -140,6 +141,12 @@ class Effect:
     """Only workers of its own role stand in for it."""
 
 
+def effect_on(worker: Worker, in_flight: int, serving: Iterable[Worker]) -> Effect:
+    """What taking a worker away would mean; `serving` are those that serve its model in its role. Pure."""
+    left = sum(1 for other in serving if other.id != worker.id and availability(other).routable)
+    return Effect(in_flight, worker.model_id, left, availability(worker).routable, worker.spec.role)
+
+
 class Operations:
     """Carries out commands. `probe_now` asks the health checker for an early probe of a worker."""
 
@@ -191,10 +198,8 @@ class Operations:
     def effect(self, worker: str) -> Effect:
         """What taking this worker away would mean now. Raises WorkerNotFound."""
         entry = self._registry.find(worker)
-        model = entry.worker.model_id
-        role = entry.worker.spec.role
-        others = [e for e in self._registry.serving(model, role) if e is not entry and availability(e.worker).routable]
-        return Effect(entry.meters.in_flight, model, len(others), availability(entry.worker).routable, role)
+        listed = [e.worker for e in self._registry.serving(entry.worker.model_id, entry.worker.spec.role)]
+        return effect_on(entry.worker, entry.meters.in_flight, listed)
 
     def joint_effect(self, workers: Iterable[str]) -> JointEffect:
         """What taking these workers away together would mean now. Raises WorkerNotFound."""
@@ -210,7 +215,7 @@ class Operations:
     def _add(self, command: Add, cause: Cause) -> Done:
         spec = checked_spec(command.spec)
         entry = self._registry.register(spec, cause)
-        return _done(entry, True, "added; it takes traffic once its probes pass", "")
+        return _done(entry, True, ADDED, "")
 
     def _replace(self, entry: Entry, command: Replace, cause: Cause) -> Done:
         spec = checked_spec(command.spec)

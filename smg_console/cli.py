@@ -22,6 +22,7 @@ An operations console for LLM inference workers, with the gateway inside.
   smg-console --worker-urls http://a:8000 http://b:8000
   smg-console demo            simulated workers, to look around without a GPU
   smg-console --no-ui ...     the gateway alone, with logs
+  smg-console attach          the console on a gateway that runs already
   smg-console k8s-manifests   what it needs in a Kubernetes cluster, as YAML
   smg-console workers list    what the keys do, for scripts: workers, events,
                               loads, top, doctor, completion; see --help of each
@@ -63,6 +64,8 @@ class Command:
     """Whether it brings its workers along, so that none may be given."""
     prints: Callable[[list[str]], str] | None = None
     """The text for its words, which it reads itself. Raises UsageError."""
+    runs: Callable[[list[str]], int] | None = None
+    """Does its work with its words, which it reads itself, and returns the exit code. Raises UsageError."""
 
 
 def _start_run(loaded: "Loaded", _numbers: Numbers) -> int:
@@ -83,6 +86,12 @@ def _manifests(words: list[str]) -> str:
     return manifests(words)
 
 
+def _attach(words: list[str]) -> int:
+    from smg_console.attach import attach
+
+    return attach(words)
+
+
 COMMANDS = {
     "run": Command(ABOUT, _start_run),
     "launch": Command(ABOUT, _start_run),
@@ -96,6 +105,7 @@ COMMANDS = {
         ),
         own_workers=True,
     ),
+    "attach": Command("", None, runs=_attach),
     "k8s-manifests": Command("", None, prints=_manifests),
 }
 SCRIPTS = ("workers", "events", "loads", "top", "doctor", "completion")
@@ -138,6 +148,8 @@ def _run(words: list[str]) -> int:
     if command is None:
         shown, known = repr(without_credentials(name)), ", ".join((*COMMANDS, *SCRIPTS))
         raise UsageError(f"unknown command {shown}; expected one of {known}, or flags alone")
+    if command.runs is not None:
+        return command.runs(words)
     if command.prints is not None:
         return _tell(command.prints(words))
     parser = new_parser("smg-console" if name == "run" else f"smg-console {name}", command.about, EPILOG)

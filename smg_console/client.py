@@ -5,7 +5,7 @@ answer. Reading JSON is here; what it means is the callers'. Where gateways are 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from random import Random
 from types import TracebackType
@@ -13,8 +13,18 @@ from typing import Any, Self
 
 import aiohttp
 import msgspec
+from yarl import URL
 
-from gateway.errors import BadRequest, Conflict, GatewayError, ReadOnly, WorkerExists, WorkerNotFound
+from gateway.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    GatewayError,
+    JobNotFound,
+    ReadOnly,
+    WorkerExists,
+    WorkerNotFound,
+)
 from smg_console.targets import Target
 
 TIMEOUT_S = 15.0
@@ -50,17 +60,31 @@ class Refused(GatewayError):
 
 
 _KINDS: dict[str, type[GatewayError]] = {
-    kind.code: kind for kind in (BadRequest, WorkerNotFound, WorkerExists, Conflict, ReadOnly, Unauthorized)
+    kind.code: kind
+    for kind in (BadRequest, WorkerNotFound, WorkerExists, JobNotFound, Conflict, ReadOnly, Forbidden, Unauthorized)
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One event of the stream. `data` is its JSON; `id` is empty for what is not in the journal (meters)."""
+    """One event of the stream. `raw` is its JSON; `id` is empty for what is not in the journal (meters)."""
 
     name: str
     id: str
+    raw: bytes
+
+    @property
+    def data(self) -> Any:
+        """The JSON, decoded anew each time."""
+        return msgspec.json.decode(self.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A command's answer. `event_id`: up to there the event stream tells what it did."""
+
     data: Any
+    event_id: str
 
 
 class GatewayClient:
@@ -97,17 +121,21 @@ class GatewayClient:
 
     async def get_json(self, path: str, params: Params | None = None) -> Any:
         """The JSON that a reading is answered with. Raises GatewayError."""
-        return await self._asked("GET", path, None, params)
+        return (await self._asked("GET", path, None, params)).data
 
     async def command(self, method: str, path: str, body: object = None, params: Params | None = None) -> Any:
         """The JSON that a command (POST, PUT, PATCH, DELETE) is answered with. Raises GatewayError."""
+        return (await self.send(method, path, body, params)).data
+
+    async def send(self, method: str, path: str, body: object = None, params: Params | None = None) -> Answered:
+        """As `command`, with where the event stream has to be to show it."""
         return await self._asked(method, path, body, params)
 
-    async def _asked(self, method: str, path: str, body: object, params: Params | None) -> Any:
+    async def _asked(self, method: str, path: str, body: object, params: Params | None) -> Answered:
         data = None if body is None else msgspec.json.encode(body)
         try:
             async with self._open().request(
-                method, self.target.base + path, data=data, params=params, headers=_JSON, allow_redirects=False
+                method, self._url(path), data=data, params=params, headers=_JSON, allow_redirects=False
             ) as answer:
                 raw = await answer.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -117,7 +145,11 @@ class GatewayClient:
             raise refusal(answer.status, value, self.target)
         if value is None and raw.strip() != b"null":
             raise Unreachable(f"{self.target} answered something that is not JSON; is it a gateway?")
-        return value
+        return Answered(value, answer.headers.get("X-SMG-Event-Id", ""))
+
+    def _url(self, path: str) -> URL:
+        """Names in the path were quoted by whoever put them there: a model's name has slashes."""
+        return URL(self.target.base + path, encoded=True)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -126,7 +158,7 @@ class GatewayClient:
 
     async def events(
         self, *, after: str = "", params: Params | None = None, silence_s: float = SILENCE_S
-    ) -> AsyncIterator[Received]:
+    ) -> AsyncGenerator[Received]:
         """One connection to the event stream, until it ends. Raises GatewayError, `Unreachable` when it is lost.
 
         `after` is the id of the last event seen: what followed it comes next. A `snapshot` comes first without it,
@@ -146,7 +178,7 @@ class GatewayClient:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{self.target} {_why(error)}") from None
 
-    async def follow(self, *, after: str = "", params: Params | None = None) -> AsyncIterator[Received]:
+    async def follow(self, *, after: str = "", params: Params | None = None) -> AsyncGenerator[Received]:
         """The event stream for ever: lost connections are taken up again where they ended, with growing pauses.
 
         Raises GatewayError for a refusal, which would only be repeated.
@@ -228,7 +260,7 @@ def _why(error: Exception) -> str:
     return f"cannot be reached: {error or type(error).__name__}"
 
 
-async def _messages(content: aiohttp.StreamReader) -> AsyncIterator[Received]:
+async def _messages(content: aiohttp.StreamReader) -> AsyncGenerator[Received]:
     """The stream's events; comments, which say that it is still there, are left out."""
     kept = bytearray()
     async for piece in content.iter_any():
@@ -256,4 +288,4 @@ def _message(block: bytes) -> Received | None:
             event_id = value.decode()
         elif member == b"data":
             data = value
-    return Received(name, event_id, msgspec.json.decode(data)) if data else None
+    return Received(name, event_id, data) if data else None

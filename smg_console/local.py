@@ -1,11 +1,9 @@
 """The console's view of a gateway in the same process: a `Plane` straight over its parts."""
 
-import time
 from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
-from gateway import __version__
 from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
@@ -25,7 +23,7 @@ from gateway.workers.facts import Cause
 from gateway.workers.meters import Failure
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
-from smg_console.plane import Explained, GatewayRow, HealthRow, Subject, WorkerRow
+from smg_console.plane import Explained, GatewayRow, HealthRow, Link, Subject, WorkerRow
 
 if TYPE_CHECKING:
     from gateway.gateway import Gateway
@@ -83,23 +81,6 @@ class LocalPlane:
     def of(cls, gateway: "Gateway", *, read_only: bool = False) -> Self:
         """The plane of a running gateway."""
 
-        def row() -> GatewayRow:
-            fleet = gateway.sampler.fleet
-            return GatewayRow(
-                version=__version__,
-                address=gateway.address,
-                metrics_address=gateway.metrics_address,
-                started_at=gateway.started_at,
-                now=time.time(),
-                policy=gateway.settings.policy,
-                requests_per_s=fleet.requests_per_s,
-                errors_per_s=fleet.errors_per_s,
-                in_flight=gateway.in_flight,
-                loop_late_ms=gateway.lateness.worst_s * 1000,
-                stopping=gateway.stopping,
-                people=len(gateway.presence.people()),
-            )
-
         def discovery() -> DiscoveryStatus | None:
             return gateway.pods.status if gateway.pods is not None else None
 
@@ -107,7 +88,7 @@ class LocalPlane:
             gateway.registry,
             gateway.operations,
             gateway.sampler,
-            row,
+            gateway.status,
             discovery=discovery,
             tokenizers=gateway.tokenizer_operations,
             explainer=gateway.explainer,
@@ -125,8 +106,14 @@ class LocalPlane:
     def _journal(self) -> Journal:
         return self._registry.journal
 
+    def link(self) -> Link | None:
+        return None
+
     def gateway(self) -> GatewayRow:
         return self._gateway_row()
+
+    def arrived(self) -> int:
+        return 0
 
     def seq(self) -> int:
         return self._journal.seq

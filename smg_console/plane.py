@@ -18,6 +18,7 @@ from gateway.proxy.flights import Flight
 from gateway.settings.effective import Effective
 from gateway.telemetry.history import Stretch
 from gateway.telemetry.samples import Measure, WorkerSample
+from gateway.telemetry.status import GatewayStatus
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone
 from gateway.tokenizers.status import TokenizerStatus
 from gateway.tokenizers.tokenizer import Shown
@@ -55,26 +56,8 @@ class WorkerRow:
     health: HealthRow
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayRow:
-    """The gateway itself at the moment of the call."""
-
-    version: str
-    address: str
-    """Where clients send requests: `http://host:port`."""
-    metrics_address: str | None
-    started_at: float
-    now: float
-    """Wall-clock seconds, as are `started_at` and all times in facts."""
-    policy: str
-    requests_per_s: float
-    errors_per_s: float
-    in_flight: int
-    loop_late_ms: float
-    """Worst lateness of the event loop over about the last second."""
-    stopping: bool
-    people: int = 1
-    """Open consoles, the asking one included."""
+GatewayRow = GatewayStatus
+"""The gateway itself at the moment of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +83,21 @@ class Subject:
 FLEET = Subject()
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a console elsewhere is connected to its gateway. Times are wall-clock seconds by the gateway's clock."""
+
+    target: str
+    """The URL or the socket's path."""
+    lost_at: float | None
+    """Since when nothing more is heard; None: connected."""
+    why: str
+    next_try_at: float | None
+    """None: a try is under way."""
+    restarts: int
+    """How often another process than before was found at the other end."""
+
+
 class Plane(Protocol):
     """A gateway as the console sees it."""
 
@@ -108,7 +106,16 @@ class Plane(Protocol):
         """Commands are refused."""
         ...
 
+    def link(self) -> Link | None:
+        """How this console is connected; None: it is in the gateway's own process."""
+        ...
+
     def gateway(self) -> GatewayRow: ...
+
+    def arrived(self) -> int:
+        """Answers that came from elsewhere so far: while it stands still, what is fetched only while somebody looks
+        at it (histories, requests, failures, routes) is as it was."""
+        ...
 
     def seq(self) -> int:
         """Number of the last event; while it stands still, no worker's facts changed."""

@@ -5,8 +5,6 @@ does is `gateway.gateway`'s, what the screen shows is `app`'s.
 """
 
 import asyncio
-import gc
-import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -20,6 +18,7 @@ from gateway.presence import Person
 from gateway.settings.load import Loaded
 from gateway.tasks import first_of
 from gateway.telemetry.logs import LogRing, configure, get_logger
+from smg_console.process import new_loop, on_signals, settle_memory
 
 log = get_logger(__name__)
 
@@ -58,15 +57,6 @@ def run_in_loop(loaded: Loaded, main: Callable[[LogRing], Coroutine[Any, Any, in
     except GatewayError as error:  # no way to the API server was found, a worker given at start is impossible
         print(f"smg-console: {error}", file=sys.stderr)  # noqa: T201 - the same
         return 1
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where it is installed (it halves the cost of a proxied request), else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:  # Windows, PyPy
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 async def serve(loaded: Loaded, ring: LogRing, beside: Beside = alone) -> int:
@@ -114,17 +104,3 @@ async def until_quit(gateway: Gateway, ring: LogRing) -> int:
     await gateway.drained(QUIT_GRACE_S)
     # Textual swallows a crash inside the app and tells it by its return code alone.
     return app.return_code or 0
-
-
-def on_signals(stop: Callable[[], object]) -> None:
-    """Call `stop` on SIGTERM and SIGINT, and on SIGHUP where there is one."""
-    loop = asyncio.get_running_loop()
-    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-        if (number := getattr(signal, name, None)) is not None:
-            loop.add_signal_handler(number, stop)
-
-
-def settle_memory() -> None:
-    """What was imported and built so far lives as long as the process: no collection need look at it again."""
-    gc.collect()
-    gc.freeze()

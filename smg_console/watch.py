@@ -11,6 +11,7 @@ from time import perf_counter
 from gateway.tokenizers.status import TokenizerStatus
 from gateway.workers.model import WorkerId
 from smg_console.plane import GatewayRow, Plane, WorkerRow
+from smg_console.present import link
 from smg_console.present.discovery import trouble
 from smg_console.present.incidents import Incident, incidents
 from smg_console.present.overview import Overview
@@ -64,8 +65,8 @@ class Watch:
         now = self.gateway.now
         if abs(now - self._tokenizers_at) >= TOKENIZERS_S:
             self._tokenizers_at, self.tokenizers = now, self.plane.tokenizers()
-        of_discovery = trouble(self.discovery, now)
-        others = [of_discovery] if of_discovery is not None else []
+        found = (link.trouble(self.plane.link(), now), trouble(self.discovery, now))
+        others = [one for one in found if one is not None]
         self.incidents = incidents(self.overview, self.gateway, self.tokenizers, others)
 
     async def _look_at_all(self) -> None:

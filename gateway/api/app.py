@@ -6,7 +6,7 @@ plane's port through `gateway.proxy.control`; request ids come from there.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from gateway.engines.grpc_engines import Engines
 from gateway.errors import BadRequest, GatewayError
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
+from gateway.presence import Presence
 from gateway.proxy.answers import error_body
 from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet
@@ -25,6 +26,7 @@ from gateway.proxy.routes import DATA_ROUTES
 from gateway.settings.effective import Effective
 from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
+from gateway.telemetry.status import GatewayStatus
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.ask import Ask
@@ -65,6 +67,7 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    status: Callable[[], GatewayStatus]
     explainer: Explainer
     settings: Sequence[Effective]
     tokenizers: TokenizerRegistry
@@ -73,6 +76,8 @@ class ApiParts:
     """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None
     """None: workers are not discovered."""
+    presence: Presence = field(default_factory=Presence)
+    """Where consoles that are attached from elsewhere are named."""
     flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies
     """The oldest requests under way, so many at most; of a worker, or of all."""
 
@@ -111,8 +116,10 @@ def build_app(parts: ApiParts) -> web.Application:
     from gateway.api import (
         discovery,
         events,
+        gateway,
         history,
         info,
+        meters,
         openapi,
         probes,
         process,
@@ -129,6 +136,7 @@ def build_app(parts: ApiParts) -> web.Application:
         *probes.ROUTES,
         *info.ROUTES,
         *workers.ROUTES,
+        *gateway.ROUTES,
         *history.ROUTES,
         *routing.ROUTES,
         *discovery.ROUTES,
@@ -144,6 +152,7 @@ def build_app(parts: ApiParts) -> web.Application:
             app.router.add_get(route.path, route.handler, allow_head=route.head)
         else:
             app.router.add_route(route.method, route.path, route.handler)
+    app[events.BOARD] = meters.Board(parts)
     app[openapi.DOCUMENT] = openapi.Document(routes, parts.version)
     return app
 
@@ -188,6 +197,10 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = web.json_response({"error": text, "code": "INTERNAL_SERVER_ERROR"}, status=500)
     if not response.prepared and (request_id := request.headers.get("X-Request-Id")):
         response.headers["X-Request-Id"] = request_id
+    if not response.prepared and request.method not in ("GET", "HEAD"):
+        # What the command did is in the journal up to here: who follows the events can wait for it.
+        parts = request.app[PARTS]
+        response.headers["X-SMG-Event-Id"] = f"{parts.boot}-{parts.registry.journal.seq}"
     return response
 
 
@@ -223,9 +236,12 @@ def actor_of(request: web.Request) -> str:
         raise BadRequest(
             f"X-SMG-Actor: given {name[:80]!r}, expected up to 64 letters, digits and . _ : @ -", field="X-SMG-Actor"
         )
-    # Of a Unix socket the address is its path, of any other a tuple.
-    local = request.transport is not None and isinstance(request.transport.get_extra_info("sockname"), str)
-    return name if local else f"api:{name}"
+    return name if is_local(request) else f"api:{name}"
+
+
+def is_local(request: web.Request) -> bool:
+    """Whether it came over the Unix socket: of that the address is its path, of any other a tuple."""
+    return request.transport is not None and isinstance(request.transport.get_extra_info("sockname"), str)
 
 
 def whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:

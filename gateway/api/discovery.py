@@ -58,6 +58,7 @@ def discovery_json(status: DiscoveryStatus) -> DiscoveryJson:
         "last_relist_why": watch.last_relist_why,
         "last_relist_secs": watch.last_relist_s,
         "last_drift": watch.last_drift,
+        "pods_known": watch.pods,
         "pods_matched": status.matched,
         "pods_ready": status.ready,
         "workers_registered": status.registered,

@@ -6,27 +6,31 @@ handler waits in a write, and is dropped when that takes too long.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 
-import msgspec
 from aiohttp import web
 
-from gateway.api.app import PARTS, ApiParts, Route, json_response, packed, whole_number
-from gateway.api.schemas import event_json, facts_json, worker_json
+from gateway.access import AccessRole
+from gateway.api.app import PARTS, ApiParts, Route, actor_of, is_local, json_response, packed, whole_number
+from gateway.api.meters import Board, Mark, sse
+from gateway.api.schemas import event_json, facts_json, gateway_json
 from gateway.api.shapes import JournalJson
 from gateway.errors import BadRequest
 from gateway.events import JOURNAL_SIZE, Event, Lagged, Reader
+from gateway.presence import Person
 from gateway.tasks import in_slices
-from gateway.workers.entry import Entry
 
 KEEPALIVE_S = 15.0
 STUCK_S = 60.0
 BATCH = 200
 PIECE = 32 * 1024
-METERS = frozenset(
-    {"id", "in_flight", "queue_depth", "kv_usage", "requests_per_s", "errors_per_s", "response_ms", "ttft_ms"}
-)
-"""Members of a worker's JSON that change without an event."""
+CONSOLE = "attach"
+"""How the names of those begin who look with a console: `attach:anna`."""
+BOARD = web.AppKey("board", Board)
+TICK_S = 1.0
+"""What `meters` counts."""
 
 
 async def journal(request: web.Request) -> web.Response:
@@ -48,28 +52,48 @@ async def journal(request: web.Request) -> web.Response:
 async def stream(request: web.Request) -> web.StreamResponse:
     """A snapshot, then every event; after a reconnect with Last-Event-ID only what was missed."""
     parts = request.app[PARTS]
-    meters_s = whole_number(request, "meters", 0, 0, 3600)
+    meters_s = whole_number(request, "meters", 0, 0, 3600) * TICK_S
     reader = _resumed(request, parts)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     response.enable_chunked_encoding()
     await response.prepare(request)
-    try:
-        if reader is None:
-            reader = parts.registry.journal.reader()  # before the snapshot, which is of this moment too
-            await write(response, await _snapshot(parts))
-        await _follow(response, reader, parts, meters_s)
-    except TimeoutError:  # the client stopped reading: end its connection rather than wait for it for ever
-        if request.transport is not None:
-            request.transport.abort()
+    with _present(request, parts):
+        try:
+            if reader is None:
+                reader = parts.registry.journal.reader()  # before the snapshot, which is of this moment too
+                await write(response, await _snapshot(parts))
+            await _follow(request, response, reader, meters_s)
+        except TimeoutError:  # the client stopped reading: end its connection rather than wait for it for ever
+            if request.transport is not None:
+                request.transport.abort()
     return response
 
 
-async def _follow(response: web.StreamResponse, reader: Reader, parts: ApiParts, meters_s: int) -> None:
+@contextmanager
+def _present(request: web.Request, parts: ApiParts) -> Iterator[None]:
+    """While an attached console follows, it is one of those that are here. Of programs nobody is told."""
+    actor = actor_of(request)
+    if CONSOLE not in actor.split(":")[:-1]:
+        yield
+        return
+    # Nobody was asked for a key, so whoever gets here may do everything.
+    person = Person(actor, AccessRole.ADMIN, request.remote or "", parts.status().now, doing="attached")
+    number = parts.presence.enter(person)
+    try:
+        yield
+    finally:
+        parts.presence.leave(number)
+
+
+async def _follow(request: web.Request, response: web.StreamResponse, reader: Reader, meters_s: float) -> None:
     """Send what happens until the gateway stops. Raises TimeoutError when the client takes nothing any more."""
+    parts = request.app[PARTS]
     loop = asyncio.get_running_loop()
     meters_due = loop.time() if meters_s else inf
     quiet_until = loop.time() + KEEPALIVE_S
-    while not parts.stopping():
+    board, mark = request.app[BOARD], Mark()
+    local = is_local(request)  # an operator, who may watch the gateway stop
+    while local or not parts.stopping():
         news = await _next(reader, min(meters_due, quiet_until) - loop.time())
         now = loop.time()
         if isinstance(news, Lagged):
@@ -78,7 +102,8 @@ async def _follow(response: web.StreamResponse, reader: Reader, parts: ApiParts,
             messages = await in_slices(news, lambda event: _message(parts, event))
             await write(response, b"".join(messages))
         if now >= meters_due:
-            await write(response, await _meters(parts))
+            message, mark = await board.news(mark)
+            await write(response, message)
             meters_due = now + meters_s
         elif not news:
             if now < quiet_until:  # a timer may be early by its resolution
@@ -118,13 +143,8 @@ async def write(response: web.StreamResponse, data: bytes) -> None:
             await response.write(data[start : start + PIECE])
 
 
-def _sse(name: str, event_id: str, value: object) -> bytes:
-    head = f"event: {name}\nid: {event_id}\ndata: " if event_id else f"event: {name}\ndata: "
-    return head.encode() + msgspec.json.encode(value) + b"\n\n"
-
-
 def _message(parts: ApiParts, event: Event) -> bytes:
-    return _sse(event.fact.kind, f"{parts.boot}-{event.seq}", event_json(event))
+    return sse(event.fact.kind, f"{parts.boot}-{event.seq}", event_json(event))
 
 
 async def _snapshot(parts: ApiParts) -> bytes:
@@ -132,20 +152,9 @@ async def _snapshot(parts: ApiParts) -> bytes:
     body = {
         "seq": snapshot.seq,
         "workers": await in_slices(snapshot.workers, lambda worker: packed(facts_json(worker)), size=10),
-        "gateway": {"version": parts.version, "boot": parts.boot},
+        "gateway": gateway_json(parts.status(), parts.boot),
     }
-    return _sse("snapshot", f"{parts.boot}-{snapshot.seq}", body)
-
-
-async def _meters(parts: ApiParts) -> bytes:
-    now = parts.mono()
-
-    def numbers(entry: Entry) -> msgspec.Raw:
-        shown = worker_json(entry, parts.samples.sample(entry.worker.id), now)
-        return packed({name: value for name, value in shown.items() if name in METERS})
-
-    rows = await in_slices(list(parts.registry.entries.values()), numbers, size=10)
-    return _sse("meters", "", {"workers": rows})
+    return sse("snapshot", f"{parts.boot}-{snapshot.seq}", body)
 
 
 ROUTES = [

@@ -13,15 +13,21 @@ from gateway.api.shapes import (
     BreakerJson,
     CapabilitiesJson,
     DrainJson,
+    EffectJson,
     EventJson,
+    GatewayJson,
     ListedState,
     PercentilesJson,
+    PersonJson,
     SmgStatus,
     SpecJson,
     WindowsJson,
     WorkerJson,
 )
+from gateway.operations import Effect
+from gateway.presence import Person
 from gateway.telemetry.samples import WorkerSample
+from gateway.telemetry.status import GatewayStatus
 from gateway.workers.availability import availability
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Event
@@ -87,6 +93,54 @@ def spec_json(spec: WorkerSpec) -> SpecJson:
 
 def _without_empty(value: Json) -> Json:
     return {name: item for name, item in value.items() if item not in (None, [], {}, ())}
+
+
+def spec_facts(spec: WorkerSpec) -> Json:
+    """The spec with all that an operator said, as events and snapshots give it: whoever folds them lacks nothing."""
+    more = {"labels": dict(spec.labels), "runtime_type": spec.engine.value, "source": spec.source.value}
+    return {**spec_json(spec), **more}
+
+
+def gateway_json(status: GatewayStatus, boot: str) -> GatewayJson:
+    """The gateway itself."""
+    return {
+        "version": status.version,
+        "boot": boot,
+        "address": status.address,
+        "metrics_address": status.metrics_address,
+        "started_at": timestamp(status.started_at),
+        "at": timestamp(status.now),
+        "policy": status.policy,
+        "requests_per_s": round(status.requests_per_s, 3),
+        "errors_per_s": round(status.errors_per_s, 3),
+        "in_flight": status.in_flight,
+        "loop_late_ms": round(status.loop_late_ms, 2),
+        "stopping": status.stopping,
+        "people": status.people,
+    }
+
+
+def person_json(person: Person) -> PersonJson:
+    """Somebody with an open console."""
+    return {
+        "actor": person.actor,
+        "role": person.role.value,
+        "address": person.address,
+        "since": timestamp(person.since),
+        "doing": person.doing,
+        "terminal": person.terminal,
+    }
+
+
+def effect_json(effect: Effect) -> EffectJson:
+    """What taking a worker away would mean."""
+    return {
+        "in_flight": effect.in_flight,
+        "model": effect.model,
+        "role": effect.role.value,
+        "left": effect.left,
+        "routable": effect.routable,
+    }
 
 
 def worker_json(entry: Entry, sample: WorkerSample, now: float) -> WorkerJson:
@@ -191,7 +245,7 @@ def event_json(event: Event) -> EventJson:
     fact: Json = plain(event.fact)
     spec = getattr(event.fact, "spec", None)
     if isinstance(spec, WorkerSpec):
-        fact["spec"] = spec_json(spec)
+        fact["spec"] = spec_facts(spec)
     drain = getattr(event.fact, "drain", None)
     if isinstance(drain, Drain):
         fact["drain"] = _period_facts(drain)
@@ -213,7 +267,7 @@ def facts_json(worker: Worker) -> Json:
     """A worker's facts alone, for the snapshot that opens an event stream: what folding events gives, in the
     same words and forms that events use."""
     found: Json = plain(worker)
-    found["spec"] = spec_json(worker.spec)
+    found["spec"] = spec_facts(worker.spec)
     found["since"] = timestamp(worker.since)
     found["registered_at"] = timestamp(worker.registered_at)
     found["drain"] = worker.drain and _period_facts(worker.drain)

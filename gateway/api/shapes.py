@@ -164,6 +164,51 @@ class WorkerJson(SpecJson):
     capabilities: CapabilitiesJson
 
 
+class GatewayJson(TypedDict):
+    """The gateway itself at the moment `at`. `boot` is another one after each start; `loop_late_ms` the worst of the
+    last second."""
+
+    version: str
+    boot: str
+    address: str
+    metrics_address: str | None
+    started_at: Rfc3339 | None
+    at: Rfc3339 | None
+    policy: str
+    requests_per_s: float
+    errors_per_s: float
+    in_flight: int
+    loop_late_ms: float
+    stopping: bool
+    people: int
+
+
+class PersonJson(TypedDict):
+    """Somebody with an open console; `address` is empty for the terminal the gateway runs in, and on its machine."""
+
+    actor: str
+    role: Literal["viewer", "operator", "admin"]
+    address: str
+    since: Rfc3339 | None
+    doing: str
+    terminal: str
+
+
+class PeopleJson(TypedDict):
+    people: list[PersonJson]
+
+
+class EffectJson(TypedDict):
+    """What taking a worker away would mean now: `in_flight` requests of its own, `left` others that take requests
+    for its model and role."""
+
+    in_flight: int
+    model: str | None
+    role: Literal["regular", "prefill", "decode"]
+    left: int
+    routable: bool
+
+
 class StatsJson(TypedDict):
     prefill_count: int
     decode_count: int
@@ -362,6 +407,7 @@ class DiscoveryJson(TypedDict):
     last_relist_why: str
     last_relist_secs: float
     last_drift: str
+    pods_known: int
     pods_matched: int
     pods_ready: int
     workers_registered: int
@@ -578,6 +624,7 @@ class TokenizerCacheJson(TypedDict):
     off_because: NotRequired[str]
     hits: NotRequired[int]
     misses: NotRequired[int]
+    evicted: NotRequired[int]
     hit_rate: NotRequired[float | None]
     entries: NotRequired[int]
     bytes: NotRequired[int]

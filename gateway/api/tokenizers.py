@@ -137,6 +137,7 @@ def _cache(counts: CacheCounts | None, off: str) -> TokenizerCacheJson:
         "enabled": True,
         "hits": counts.hits,
         "misses": counts.misses,
+        "evicted": counts.evicted,
         "hit_rate": counts.hit_rate,
         "entries": counts.entries,
         "bytes": counts.bytes,

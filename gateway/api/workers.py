@@ -4,7 +4,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from gateway.api.app import PARTS, Handler, Route, actor_of, json_response, packed, seconds
+from gateway.api.app import PARTS, Handler, Route, actor_of, json_response, packed, seconds, whole_number
 from gateway.api.bodies import (
     DrainBody,
     HealthBody,
@@ -16,9 +16,10 @@ from gateway.api.bodies import (
     judged,
     worker_spec,
 )
-from gateway.api.schemas import event_json, plain, timestamp, worker_json
-from gateway.api.shapes import AcceptedJson, AddedJson, DoneJson, HistoryJson, WorkerJson, WorkersJson
+from gateway.api.schemas import effect_json, event_json, plain, timestamp, worker_json
+from gateway.api.shapes import AcceptedJson, AddedJson, DoneJson, EffectJson, HistoryJson, WorkerJson, WorkersJson
 from gateway.errors import BadRequest
+from gateway.events import JOURNAL_SIZE
 from gateway.operations import (
     MAX_DRAIN_S,
     Add,
@@ -40,6 +41,8 @@ from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
 from gateway.workers.identity import is_worker_id
 from gateway.workers.model import Role, Secret
+
+MOST_REASON = 1024
 
 
 def entry_of(request: web.Request) -> Entry:
@@ -142,7 +145,11 @@ async def removed(request: web.Request) -> web.Response:
     if now not in ("true", "false", "1", "0", ""):
         raise BadRequest(f"now: given {now[:20]!r}, expected true or false", field="now")
     timeout_s = seconds(request, "timeout_secs", MAX_DRAIN_S)
-    return accepted(await execute(request, Remove(entry.worker.id, now=now in ("true", "1"), timeout_s=timeout_s)))
+    reason = request.query.get("reason", "")
+    if len(reason) > MOST_REASON:
+        raise BadRequest(f"reason: given {len(reason)} characters, expected at most {MOST_REASON}", field="reason")
+    command = Remove(entry.worker.id, now=now in ("true", "1"), timeout_s=timeout_s, reason=reason)
+    return accepted(await execute(request, command))
 
 
 def command_handler(kind: str) -> Handler:
@@ -183,6 +190,12 @@ _PLAIN: dict[str, type[Uncordon] | type[Resume] | type[ProbeNow] | type[Retry] |
 }
 
 
+async def effect(request: web.Request) -> web.Response:
+    """For the question before it is done."""
+    worker_id = entry_of(request).worker.id
+    return json_response(effect_json(request.app[PARTS].operations.effect(worker_id)))
+
+
 async def history(request: web.Request) -> web.Response:
     """What happened to a worker: its transitions, its last probes, how requests failed there, and its events
     that the journal still has."""
@@ -197,7 +210,9 @@ async def history(request: web.Request) -> web.Response:
         {"at": timestamp(probe.at), "ok": probe.ok, "latency_ms": round(probe.latency_s * 1000, 2)}
         for probe in entry.health.recent
     ]
-    happened = [event for event in journal.after(0, journal.seq) if event.fact.worker == worker.id]
+    most = whole_number(request, "events", JOURNAL_SIZE, 0, JOURNAL_SIZE)
+    past = journal.after(0, journal.seq) if most else []
+    happened = [event for event in past if event.fact.worker == worker.id][-most:]
     events = await in_slices(happened, lambda event: packed(event_json(event)))
     failures = [
         {"at": timestamp(failure.at), "why": failure.why, "count": failure.count}
@@ -235,8 +250,16 @@ ROUTES = [
         removed,
         "Drain a worker, then remove it",
         statuses=(202, 400, 404),
-        query=("now", "timeout_secs"),
+        query=("now", "timeout_secs", "reason"),
         answer=AcceptedJson,
+    ),
+    Route(
+        "GET",
+        "/workers/{id}/effect",
+        effect,
+        "What taking a worker away would mean for the traffic now",
+        statuses=(200, 400, 404),
+        answer=EffectJson,
     ),
     Route(
         "GET",
@@ -244,6 +267,7 @@ ROUTES = [
         history,
         "What happened to a worker",
         statuses=(200, 400, 404),
+        query=("events",),
         answer=HistoryJson,
     ),
     *(

@@ -185,6 +185,10 @@ class History:
                 del values[: -ROWS[level] - 1]
         return Stretch(step_s, (newest + 1) * step_s, tracks)
 
+    def newest(self) -> Row | None:
+        """The newest second, in the order of `MEASURES`; None: there is none."""
+        return next(self._rings[0].rows(self.end - 1, self.end), None)
+
     def last(self, measure: Measure, count: int = RECENT_S) -> "array[float]":
         """The newest seconds of a measure, oldest first: `count` of them, NaN where there are none."""
         found = self._rings[0].column(MEASURES.index(measure))[-count:]

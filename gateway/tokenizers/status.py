@@ -45,6 +45,8 @@ class TokenizerStatus:
 
 def statuses(registry: TokenizerRegistry, workers: Iterable[Worker]) -> list[TokenizerStatus]:
     """All of them, in the order in which they came."""
+    if not registry.entries:  # then it makes no difference how many workers there are
+        return []
     used: dict[str, list[str]] = {}
     for worker in workers:
         if worker.connection is Connection.GRPC and worker.model_id is not None:

@@ -14,7 +14,7 @@ from random import Random
 from gateway.errors import Conflict, WorkerExists, WorkerNotFound
 from gateway.events import Journal
 from gateway.workers import facts, health, lifecycle
-from gateway.workers.availability import availability
+from gateway.workers.availability import availability, those_serving
 from gateway.workers.breaker import BreakerSettings, FailureWindow, Trials
 from gateway.workers.entry import Entry, HealthStatus, Probe
 from gateway.workers.facts import Cause, Event, WorkerFact
@@ -143,10 +143,7 @@ class Registry:
     def serving(self, model: str | None, role: Role | None = None) -> list[Entry]:
         """Listed workers that serve the model, routable or not; of one role, or of all."""
         listed = [e for e in self.entries.values() if role is None or e.worker.spec.role is role]
-        if model is None:
-            return listed
-        named = [e for e in listed if model in e.worker.models]
-        return named or [e for e in listed if not e.worker.models]
+        return those_serving(model, listed, lambda entry: entry.worker)
 
     def watch(self, watcher: Watcher) -> None:
         """Call `watcher` with each event right after it came true. For parts of the gateway that live as long

@@ -1,18 +1,19 @@
 """The header line and the health counters. Pure."""
 
 from gateway.workers.model import Health, State
-from smg_console.plane import GatewayRow
+from smg_console.plane import GatewayRow, Link
 from smg_console.present import numbers
 from smg_console.present.feed import clock
+from smg_console.present.link import runs as link_runs
 from smg_console.present.overview import Overview
 from smg_console.present.runs import Line, Run, fit, spread, width_of
 
 LATE_MS = 20.0
 
 
-def header_line(gateway: GatewayRow, width: int, *, read_only: bool) -> Line:
+def header_line(gateway: GatewayRow, width: int, *, read_only: bool, link: Link | None = None) -> Line:
     """Who we are, and how it goes. With little room words get shorter, then the least urgent numbers leave."""
-    left = _who(gateway, width, read_only=read_only)
+    left = _who(gateway, width, read_only=read_only, link=link)
     room = width - width_of(left) - 1
     parts = _how(gateway, narrow=False)
     if sum(map(width_of, parts)) > room:
@@ -22,13 +23,14 @@ def header_line(gateway: GatewayRow, width: int, *, read_only: bool) -> Line:
     return spread(left, [run for part in parts for run in part], width)
 
 
-def _who(gateway: GatewayRow, width: int, *, read_only: bool) -> list[Run]:
+def _who(gateway: GatewayRow, width: int, *, read_only: bool, link: Link | None) -> list[Run]:
     roomy = width >= 100
     left: list[Run] = [(" smg-console " if roomy else " smg ", "bold reverse accent"), (" ", "")]
     if gateway.stopping:
         left.append(("STOPPING ", "bold error"))
     if read_only:
         left.append(("READ-ONLY ", "bold warning"))
+    left += link_runs(link, gateway.now)
     left.append((gateway.address.removeprefix("http://"), "bold"))
     if roomy:
         left += [("  ", ""), (gateway.policy, "muted")]

@@ -48,9 +48,10 @@ class Routes(Rows[RouteStatus]):
     def rows(self) -> Sequence[RouteStatus]:
         """Taken anew after an event, and once a second: a worker's own report may leave it out."""
         seen = self.face.seen
-        wanted = (self.face.plane.seq(), int(seen.gateway.now / FRESH_S))
+        plane = self.face.plane
+        wanted = (plane.seq(), plane.arrived(), int(seen.gateway.now / FRESH_S))
         if wanted != self._found_for:
-            self._found_for, self._found = wanted, self.face.plane.routes()
+            self._found_for, self._found = wanted, plane.routes()
         if seen.version != self._version:
             self._version = seen.version
             self.by_id = {row.worker.id: row for row in seen.rows}

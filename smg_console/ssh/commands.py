@@ -5,11 +5,11 @@ What a role may not do is refused before it is asked; which gateway and which ke
 """
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.access import AccessRole, Act, check
 from gateway.errors import ReadOnly
-from smg_console.client import GatewayClient, Params
+from smg_console.client import Answered, GatewayClient, Params
 from smg_console.scripts.exits import Exit
 from smg_console.scripts.out import Out
 from smg_console.scripts.run import JOBS, run
@@ -40,11 +40,11 @@ class PersonalClient(GatewayClient):
         self._role = role
         self._read_only = read_only
 
-    async def command(self, method: str, path: str, body: object = None, params: Params | None = None) -> Any:
+    async def send(self, method: str, path: str, body: object = None, params: Params | None = None) -> Answered:
         check(self._role, Act.WORKERS if path.split("?")[0].split("/")[1] == "workers" else Act.GATEWAY)
         if self._read_only:
             raise ReadOnly("this gateway is read-only over SSH (--read-only)")
-        return await super().command(method, path, body, params)
+        return await super().send(method, path, body, params)
 
 
 async def run_command(gateway: "Gateway", ask: Ask) -> int:

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Self
 
 from gateway.access import AccessRole, Act, check, may
-from gateway.operations import Command, Done
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone
 from gateway.workers.facts import Cause
 from smg_console.local import LocalPlane
@@ -28,9 +27,10 @@ class PersonalPlane(LocalPlane):
     def read_only(self) -> bool:
         return self._read_only or not may(self._role, Act.WORKERS)
 
-    async def execute(self, command: Command) -> Done:
+    def _check_may_act(self) -> None:
+        """Whatever act there is, a viewer may not do it."""
         check(self._role, Act.WORKERS)
-        return await super().execute(command)
+        super()._check_may_act()
 
     async def execute_on_tokenizers(self, command: TokenizerCommand) -> TokenizerDone:
         check(self._role, Act.GATEWAY)

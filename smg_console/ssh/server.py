@@ -24,7 +24,7 @@ from gateway.proxy.addresses import Address, bound_sockets
 from gateway.tasks import Scope
 from gateway.telemetry.logs import LogRing, get_logger
 from gateway.workers.facts import Cause
-from smg_console.run import settle_memory
+from smg_console.process import settle_memory
 from smg_console.ssh.authorized import AuthorizedKey, AuthorizedKeys
 from smg_console.ssh.commands import run_command
 from smg_console.ssh.console import SshConsole

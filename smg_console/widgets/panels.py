@@ -20,7 +20,8 @@ class Header(Panel):
     """Who we are and how it goes, in one line."""
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        return [summary.header_line(self.face.seen.gateway, width, read_only=self.face.plane.read_only)]
+        plane = self.face.plane
+        return [summary.header_line(self.face.seen.gateway, width, read_only=plane.read_only, link=plane.link())]
 
 
 class Incident(Panel):
@@ -100,7 +101,7 @@ class Loads(Panel):
         face = self.face
         worker_id, name = self.whose()
         taken = face.plane.series_taken()
-        wanted = (taken, worker_id, width, height)
+        wanted = (taken, face.plane.arrived(), worker_id, width, height)
         if wanted != self._drawn_for:
             self._drawn_for = wanted
 

@@ -1,20 +1,38 @@
 """Fixtures of the console's tests."""
 
+from inspect import iscoroutinefunction
+
 import pytest
 
 from tests.console.fleet import Fleet, busy_fleet
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What a running console does, it does in the gateway's process and attached to it from elsewhere."""
+    if "way" in metafunc.fixturenames and iscoroutinefunction(metafunc.function):
+        metafunc.parametrize("way", ["inside", "attached"], indirect=True)
+
+
 @pytest.fixture
-def fleet() -> Fleet:
+def way(request: pytest.FixtureRequest) -> str:
+    """How a console reaches its gateway: `inside` or `attached`."""
+    return getattr(request, "param", "inside")
+
+
+@pytest.fixture
+def fleet(way: str) -> Fleet:
     """A gateway's facts with nobody in them."""
-    return Fleet()
+    found = Fleet()
+    found.attached = way == "attached"
+    return found
 
 
 @pytest.fixture
-def busy() -> Fleet:
+def busy(way: str) -> Fleet:
     """Eight workers, one in each state."""
-    return busy_fleet()
+    found = busy_fleet()
+    found.attached = way == "attached"
+    return found
 
 
 @pytest.fixture(autouse=True)

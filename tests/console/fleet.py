@@ -67,6 +67,8 @@ class Fleet:
     """A gateway's facts and a plane over them."""
 
     def __init__(self, *, read_only: bool = False) -> None:
+        self.attached = False
+        """Consoles of it are attached from elsewhere, rather than in its process."""
         self.clock = Clock()
         self.registry = Registry(wall=self.clock.wall, mono=self.clock.mono, rng=Random(7))
         self.probed: list[WorkerId] = []
@@ -89,6 +91,7 @@ class Fleet:
         )
         self.routing = Routing(self.registry, RoutingPlan("power_of_two"), Random(9))
         self.registry.watch(self.routing.heed)
+        self.explainer = Explainer(self.routing, self.tokenizers, self.clock.mono)
         given = {"port": "SMG_CONSOLE_PORT", "policy": "--policy", "worker_urls": "smg.toml: worker-urls"}
         chosen = Settings(port=30000, policy="power_of_two", worker_urls=("http://10.1.0.1:8000",))
         self.settings = effective(chosen, given)
@@ -99,7 +102,7 @@ class Fleet:
             self.gateway_row,
             discovery=lambda: self.discovery,
             tokenizers=self.tokenizer_operations,
-            explainer=Explainer(self.routing, self.tokenizers, self.clock.mono),
+            explainer=self.explainer,
             flights=self.flights_of,
             settings=self.settings,
             read_only=read_only,

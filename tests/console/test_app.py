@@ -1,7 +1,8 @@
 """Keys act: each one is pressed in a running console and its effect looked for in the registry."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from weakref import WeakKeyDictionary
 
 import pytest
 from textual.pilot import Pilot
@@ -12,6 +13,9 @@ from gateway.workers.facts import Cause
 from gateway.workers.meters import Outcome
 from gateway.workers.model import Circuit, Intent, State
 from smg_console.app import ConsoleApp
+from smg_console.plane import Plane
+from smg_console.remote.console import AttachedConsole
+from smg_console.remote.plane import RemotePlane
 from smg_console.screens.add_worker import AddWorker
 from smg_console.screens.dialogs import Confirm
 from smg_console.screens.main import MainScreen
@@ -19,6 +23,7 @@ from smg_console.screens.views import View, WorkerView
 from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Diagram
+from tests.console.attached import attached, settled
 from tests.console.fleet import Fleet
 
 SIZE = (120, 40)
@@ -28,11 +33,22 @@ TEST = Cause("test")
 @asynccontextmanager
 async def console(fleet: Fleet, size: tuple[int, int] = SIZE, **options: object) -> AsyncIterator[Pilot[None]]:
     """A running console over the fleet, its first frame drawn."""
-    app = ConsoleApp(fleet.plane, **options)  # type: ignore[arg-type]  # tests pass what the app takes
-    async with app.run_test(size=size, notifications=True) as pilot:
-        await shown(pilot, lambda: isinstance(app.screen, MainScreen))
-        await frame(pilot)
-        yield pilot
+    async with plane_of(fleet) as plane:
+        kind = AttachedConsole if fleet.attached else ConsoleApp
+        app = kind(plane, **options)  # type: ignore[arg-type]  # tests pass what the app takes
+        async with app.run_test(size=size, notifications=True) as pilot:
+            FLEETS[app] = fleet
+            await shown(pilot, lambda: isinstance(app.screen, MainScreen))
+            await frame(pilot)
+            yield pilot
+
+
+FLEETS: WeakKeyDictionary[ConsoleApp, Fleet] = WeakKeyDictionary()
+"""What the consoles that run are looking at."""
+
+
+def plane_of(fleet: Fleet) -> AbstractAsyncContextManager[Plane]:
+    return attached(fleet) if fleet.attached else nullcontext(fleet.plane)
 
 
 def app_of(pilot: Pilot[None]) -> ConsoleApp:
@@ -41,9 +57,14 @@ def app_of(pilot: Pilot[None]) -> ConsoleApp:
 
 
 async def frame(pilot: Pilot[None]) -> None:
-    """Draw one frame now, rather than wait for the timer."""
+    """Draw what is true now, rather than wait for the timer."""
+    app = app_of(pilot)
     await pilot.pause()
-    await app_of(pilot).frame()
+    if isinstance(app.plane, RemotePlane):
+        await settled(app.plane, FLEETS[app])
+        await app.frame()
+        await settled(app.plane, FLEETS[app])  # with what that frame asked for
+    await app.frame()
     await pilot.pause()
 
 
@@ -401,7 +422,8 @@ async def test_q_ends_at_once_when_nothing_is_in_flight(fleet: Fleet) -> None:
         assert pilot.app.return_code == 0
 
 
-async def test_q_asks_when_requests_are_in_flight(fleet: Fleet) -> None:
+async def test_q_asks_when_requests_are_in_flight() -> None:
+    fleet = Fleet()
     fleet.add("http://10.0.0.1:8000").meters.began()
     async with console(fleet) as pilot:
         await pilot.press("q")
@@ -415,7 +437,8 @@ async def test_q_asks_when_requests_are_in_flight(fleet: Fleet) -> None:
         await shown(pilot, lambda: not pilot.app.is_running)
 
 
-async def test_ctrl_c_twice_quits_with_requests_in_flight(fleet: Fleet) -> None:
+async def test_ctrl_c_twice_quits_with_requests_in_flight() -> None:
+    fleet = Fleet()
     fleet.add("http://10.0.0.1:8000").meters.began()
     async with console(fleet) as pilot:
         await pilot.press("ctrl+c")

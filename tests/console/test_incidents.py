@@ -148,7 +148,7 @@ async def test_the_mark_goes_to_what_the_strip_tells_of(fleet: Fleet) -> None:
         fleet.clock.now += 2
         fleet.discovery = cluster.blind(fleet.clock.now)
         await pressed(pilot, DiscoveryView)
-        fleet.discovery = None
+        fleet.discovery = cluster.seen(fleet.clock.now)
         fleet.samples.fleet = replace(fleet.samples.fleet, requests_per_s=10.0, errors_per_s=5.0)
         await pressed(pilot, JournalScreen)
         fleet.samples.fleet = replace(fleet.samples.fleet, errors_per_s=0.0)

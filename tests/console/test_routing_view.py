@@ -1,6 +1,7 @@
 """The routing screen: policies by model, shares, who is left out and why, and where a prompt would go."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -194,10 +195,10 @@ async def test_tab_reaches_the_workers_of_a_big_model_which_scroll(fleet: Fleet)
 async def test_a_question_that_is_refused_says_why(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.add("http://10.0.0.1:8000", "m")
 
-    async def refused(model: str | None, text: str) -> list[Explained]:
-        raise BadRequest(f"{model}: not so")
+    async def refused(_route: str, body: dict[str, Any], _headers: object) -> object:
+        raise BadRequest(f"{body['model']}: not so")
 
-    monkeypatch.setattr(fleet.plane, "explain", refused)
+    monkeypatch.setattr(fleet.explainer, "explain", refused)
     async with console(fleet) as pilot:
         screen = await opened(pilot)
         await pilot.press("i", "x")

@@ -17,6 +17,7 @@ from gateway.settings.effective import effective
 from gateway.settings.model import Settings
 from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
+from gateway.telemetry.status import GatewayStatus
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.ask import Answer, Unreachable
@@ -58,6 +59,22 @@ class Control:
         """What workers answer, by `URL path`; anything else is refused."""
         self.tokenizers = TokenizerRegistry(wall=time.time, rng=Random(3))
         self.client: TestClient
+
+    def status(self) -> GatewayStatus:
+        flying = sum(entry.meters.in_flight for entry in self.registry.entries.values())
+        return GatewayStatus(
+            version="0.1.0",
+            address="http://127.0.0.1:30000",
+            metrics_address=None,
+            started_at=1.0,
+            now=time.time(),
+            policy="round_robin",
+            requests_per_s=0.0,
+            errors_per_s=0.0,
+            in_flight=flying,
+            loop_late_ms=0.0,
+            stopping=self.stopping,
+        )
 
     async def ask(self, worker: Worker, method: str, path: str, **_: object) -> Answer:
         found = self.answers.get(f"{worker.url}{path}")
@@ -110,6 +127,7 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
         explainer=Explainer(fleet, made.tokenizers, time.monotonic),
         version="0.1.0",
         boot="boot",
+        status=made.status,
         flights=made.flights,
     )
     async with made.tokenizers, TestClient(TestServer(build_app(parts))) as made.client:

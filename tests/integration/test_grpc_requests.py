@@ -4,6 +4,7 @@ and workers of the same model that speak HTTP."""
 import asyncio
 import io
 import json
+import socket
 from typing import Any
 
 import aiohttp
@@ -135,7 +136,11 @@ async def test_a_slow_reader_holds_the_engines_stream_back_and_gets_every_word()
     async with world("sglang", "--instant", "--context-length", "300000", "--kv-tokens", "400000", **QUIET) as w:
         body = {"text": "much", "stream": True, "sampling_params": {"max_new_tokens": 3000, "ignore_eos": True}}
         host, port = "127.0.0.1", w.running.data_plane.address.port
-        reader, writer = await asyncio.open_connection(host, port, limit=2**12)
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # little is under way in the kernel
+        narrow.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(narrow, (host, port))
+        reader, writer = await asyncio.open_connection(sock=narrow, limit=2**12)
         data = json.dumps(body).encode()
         head = (
             f"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n"

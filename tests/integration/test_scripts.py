@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from gateway.simulator.process import SimulatorProcess
@@ -66,7 +67,7 @@ class World:
 
     async def flying(self, count: int, model: str = "sim-a") -> list[asyncio.subprocess.Process]:
         """So many long requests, begun by processes that end with the test."""
-        body = json.dumps({"model": model, "prompt": "x", "max_tokens": 400, "stream": True})
+        body = json.dumps({"model": model, "prompt": "x", "max_tokens": 700, "stream": True})
         command = ["curl", "-sN", f"{self.gateway.address}/v1/completions", "-H", "Content-Type: application/json"]
         return [
             await asyncio.create_subprocess_exec(*command, "-d", body, stdout=asyncio.subprocess.DEVNULL)
@@ -141,8 +142,8 @@ async def test_a_drain_is_a_deploy_step_that_waits_for_the_requests(tmp_path: Pa
         clients = await w.flying(4)
 
         async def flies() -> bool:
-            found = (await w.do("workers", "list", "--json")).json
-            return sum(one["in_flight"] for one in found) == 4
+            async with aiohttp.ClientSession() as session, session.get(f"{w.gateway.address}/workers") as answer:
+                return sum(one["in_flight"] for one in (await answer.json())["workers"]) == 4
 
         await until(flies, "four requests in flight")
         told = await w.do("workers", "drain", "w1", "--wait", "--timeout", "1s")

@@ -113,7 +113,7 @@ def test_terminals_of_24_lines_and_few_colours_can_be_worked_with(
         terminal.press("c")
         terminal.wait_for("cordoned     w1")
         terminal.press("Down", "Enter")
-        terminal.wait_for("Worker w1", "Esc back")
+        terminal.wait_for("next  takes no new requests", "Esc back")
         terminal.press("Escape")
         terminal.wait_for("Fleet: 1 worker")
         terminal.press("q")
