@@ -324,6 +324,7 @@ class ConsoleApp(ReportingApp, SuspendingApp):
             yield SystemCommand(f"JSON of {name}", "key y", self.action_json)
         yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
         yield SystemCommand("Tokenizers", "key z: state, caches, users, and a text's tokens", self.action_tokenizers)
+        yield SystemCommand("Graphs", "key h: a minute to a day of fleet, models and workers", self.action_graphs)
         yield SystemCommand("Events", "key e: the journal, followed and filtered", self.action_journal)
         yield from self.keeping_commands(row)
         yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)

@@ -4,6 +4,7 @@ Keys step through whose numbers are shown, zoom, pause, and move a cursor throug
 the screen. Reading and drawing are the panels'.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -222,10 +223,20 @@ class GraphsScreen(Screen[None]):
         grid = panel.grid(panel.size.width)
         self._look_at(self.shown.window.cursor_moved(columns, grid, self._now))
 
+    def on_chart_panel_pointed(self, message: ChartPanel.Pointed) -> None:
+        """The cursor goes where one clicks."""
+        self._look_at(replace(self.shown.window, cursor=message.at))
+
+    def on_mouse_scroll_up(self) -> None:
+        self.action_zoom(-1)
+
+    def on_mouse_scroll_down(self) -> None:
+        self.action_zoom(1)
+
     def action_back(self) -> None:
         """First the cursor goes, then the single graph, then the screen."""
         if self.shown.window.cursor is not None:
-            self._look_at(Window(self.shown.window.span_s, self.shown.window.end))
+            self._look_at(replace(self.shown.window, cursor=None))
         elif self._one:
             self.action_one(0)
         else:

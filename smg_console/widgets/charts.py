@@ -5,6 +5,9 @@ All look at one `Shown`: whose numbers, which stretch of time, and the values, r
 
 from collections.abc import Sequence
 
+from textual import events
+from textual.message import Message
+
 from gateway.telemetry.history import MEASURES, Stretch
 from gateway.telemetry.samples import Measure
 from smg_console.plane import FLEET, Plane, Subject
@@ -41,21 +44,25 @@ class Shown:
         self.sampled_at = 0
         """The frame at which a new sample, and nothing else, changed the values."""
         self._read_for: tuple[object, ...] = ()
+        self._nothing_of: tuple[object, ...] = ()
 
     def look(self, plane: Plane, wall: float) -> None:
         """Read the values anew if there may be others."""
-        paused = self.window.paused
-        taken = 0 if paused and self.stretch is not None else plane.series_taken()
+        taken = 0 if self.window.paused and self.stretch is not None else plane.series_taken()
         wanted = (taken, self.subject, self.window)
         if wanted == self._read_for:
             return
+        found = plane.history(self.subject, window.step_of(self.window, wall), MEASURES)
+        if found is None and self._nothing_of == wanted[1:]:
+            self.now = float(int(wall) + 1)
+            return  # nothing as yet; it may be on its way from elsewhere, so it is asked for again
         self.now = _newest(plane, self.subject, wall)
-        found = plane.history(self.subject, window.step_of(self.window, self.now), MEASURES)
-        if found is not None:  # else it has left, and what was seen of it stays
-            self.stretch = found
         self.sampled_at = self.frame if wanted[1:] == self._read_for[1:] else self.frame - BEHIND
-        self._read_for = wanted
         self.version += 1
+        if found is None:  # a worker that has left: what was seen of it stays
+            self._nothing_of = wanted[1:]
+        else:
+            self.stretch, self._read_for, self._nothing_of = found, wanted, ()
 
     def come_up(self, plane: Plane, wall: float) -> None:
         """Know the present, for what is held still is not read again."""
@@ -64,7 +71,7 @@ class Shown:
 
     def show(self, subject: Subject) -> None:
         self.subject = subject
-        self._read_for = ()
+        self._read_for = self._nothing_of = ()
         self.stretch = None
 
 
@@ -112,6 +119,19 @@ class ChartPanel(Panel):
         """The columns of a panel of this width."""
         per_cell = 1 if self.face.ascii_only else 2
         return Grid.of(self._shown.window, cells_of(width) * per_cell, self._shown.now)
+
+    class Pointed(Message):
+        """A click on a time. Times in seconds since the epoch."""
+
+        def __init__(self, at: float) -> None:
+            super().__init__()
+            self.at = at
+
+    def on_click(self, event: events.Click) -> None:
+        place = event.get_content_offset(self)
+        if place is not None and place.x >= AXIS:
+            column = (place.x - AXIS) * (1 if self.face.ascii_only else 2)
+            self.post_message(self.Pointed(self.grid(self.size.width).middle(column)))
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         shown = self._shown

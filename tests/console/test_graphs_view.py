@@ -8,7 +8,7 @@ from textual.pilot import Pilot
 from gateway.telemetry.history import History
 from smg_console.app import ConsoleApp
 from smg_console.plane import FLEET, Subject
-from smg_console.present.charts import CHARTS
+from smg_console.present.charts import AXIS, CHARTS
 from smg_console.present.window import SPANS, moment
 from smg_console.screens.graphs import GraphsScreen
 from smg_console.screens.main import MainScreen
@@ -183,6 +183,40 @@ async def test_pages_scroll_in_time_within_what_is_kept_and_end_returns_to_now(d
         assert not graphs.shown.window.paused
 
 
+async def test_a_click_puts_the_cursor_there_and_the_wheel_zooms(day: Fleet) -> None:
+    async with console(day) as pilot:
+        graphs = await opened(pilot)
+        panel = graphs.query_one("#chart-4", ChartPanel)
+        await pilot.click(panel, offset=(30, 4))
+        await frame(pilot)
+        cursor = graphs.shown.window.cursor
+        assert cursor is not None
+        assert panel.grid(panel.size.width).index(cursor) // 2 + AXIS == 30
+        await pilot.click(panel, offset=(2, 4))
+        assert graphs.shown.window.cursor == cursor, "the axis is no time"
+        graphs.on_mouse_scroll_down()
+        assert graphs.shown.window.span_s == 600
+        graphs.on_mouse_scroll_up()
+        assert graphs.shown.window.span_s == 300
+
+
+@pytest.mark.parametrize("size", [(59, 14), (40, 8), (12, 4), (76, 20), (75, 20), (250, 80)])
+async def test_any_size_of_a_terminal_is_borne(day: Fleet, size: tuple[int, int]) -> None:
+    async with console(day) as pilot:
+        await pilot.press("enter")
+        await shown(pilot, lambda: isinstance(pilot.app.screen, WorkerView))
+        await pilot.resize_terminal(*size)
+        for key in ("tab", "right", "3", "4", "G", "h", "left", "left", "minus", "space", "pageup", "3", "j"):
+            await pilot.press(key)
+            await frame(pilot)
+        assert isinstance(pilot.app.screen, GraphsScreen)
+        await pilot.resize_terminal(120, 40)
+        await frame(pilot)
+        assert "Queue" in text_of(pilot) or "In flight" in text_of(pilot)
+        await pilot.press("escape", "escape", "escape")
+        await shown(pilot, lambda: isinstance(pilot.app.screen, WorkerView))
+
+
 async def test_digits_show_one_graph_alone(day: Fleet) -> None:
     async with console(day, size=(80, 24)) as pilot:
         await opened(pilot)
@@ -234,6 +268,22 @@ async def test_nothing_is_drawn_again_until_a_sample_came(day: Fleet) -> None:
         await pilot.press("plus")
         await pilot.pause()
         assert all(panel.drawn > before for panel, before in zip(panels, drawn, strict=True)), "keys do not wait"
+
+
+async def test_what_comes_late_from_elsewhere_is_shown_when_it_comes(
+    day: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, history_of = False, day.plane.history
+    monkeypatch.setattr(day.plane, "history", lambda *asked: history_of(*asked) if there else None)
+    async with console(day) as pilot:
+        graphs = await opened(pilot)
+        assert "no requests" in text_of(pilot, "#chart-1")
+        drawn = graphs.query_one("#chart-1", ChartPanel).drawn
+        await frame(pilot)
+        assert graphs.query_one("#chart-1", ChartPanel).drawn == drawn
+        there = True
+        await frame(pilot)
+        assert "63.0" in text_of(pilot, "#chart-1")
 
 
 async def test_a_fleet_without_a_history_says_so(fleet: Fleet) -> None:
