@@ -30,6 +30,7 @@ from smg_console.screens.routing import RoutingScreen
 from smg_console.screens.settings import SettingsScreen
 from smg_console.screens.tokenizers import TokenizersScreen
 from smg_console.screens.views import DiscoveryView, PeopleView, View, WorkerView
+from smg_console.suspending import SuspendingApp
 from smg_console.watch import Watch
 from smg_console.widgets.ascii_filter import AsciiFilter
 from smg_console.widgets.event_feed import Feed
@@ -40,6 +41,7 @@ from smg_console.widgets.panels import Diagram
 SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 """The screens that incidents name by their keys."""
 HELP_OF = (
+    (WorkerView, guide.WORKER),
     (TokenizersScreen, guide.TOKENIZERS),
     (RoutingScreen, guide.ROUTING),
     (GraphsScreen, guide.GRAPHS),
@@ -49,7 +51,7 @@ HELP_OF = (
 """The help of where one is; elsewhere it is the table's."""
 
 
-class ConsoleApp(ReportingApp):
+class ConsoleApp(ReportingApp, SuspendingApp):
     """The console over a plane. `log` is shown on the log screen; `ascii_only` draws nothing but ASCII.
 
     `settled` is called once, after the first frame: what was built by then lives as long as the console (the
@@ -82,6 +84,7 @@ class ConsoleApp(ReportingApp):
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
         Binding("colon,ctrl+p", "command_palette", "Commands"),
+        Binding("ctrl+z", "suspend", "Suspend"),
         Binding("q,ctrl+q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
@@ -328,6 +331,7 @@ class ConsoleApp(ReportingApp):
         yield SystemCommand("Who is connected", "key u: open consoles, their roles and addresses", self.action_people)
         yield SystemCommand("Log", "key l: followed and filtered", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
+        yield SystemCommand("Suspend", "key Ctrl+Z: back to the shell, until fg", self.action_suspend)
         yield SystemCommand("Quit", "key q", self.action_quit)
         for name, file in self._found.themes.items():
             yield SystemCommand(f"Theme {name}", file.title, lambda chosen=name: self._use(chosen))

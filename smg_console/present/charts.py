@@ -102,11 +102,12 @@ def chart_lines(
     width: int,
     height: int,
     *,
-    number: int,
+    number: int | None = None,
     cursor: int | None = None,
     ascii_only: bool = False,
 ) -> list[Line]:
-    """A graph in `height` lines. `values` are those of the curves by column, `cursor` is the column looked at."""
+    """A graph in `height` lines. `values` are those of the curves by column, `cursor` is the column looked at, and
+    `number` the key that shows this graph alone."""
     if height < 2 or width < AXIS + 4:
         return [BLANK] * max(0, height)
     lines = [_title(chart, values, scale, width, number, cursor)]
@@ -136,9 +137,12 @@ def _marks(rows: int) -> dict[int, float]:
 
 
 def _title(
-    chart: Chart, values: Sequence[Sequence[float]], scale: Scale, width: int, number: int, cursor: int | None
+    chart: Chart, values: Sequence[Sequence[float]], scale: Scale, width: int, number: int | None, cursor: int | None
 ) -> Line:
-    runs: list[Run] = [(f" {number} ", "muted"), (f"{chart.title if width >= 44 else chart.short} ", "bold")]
+    runs: list[Run] = [
+        (f" {number} " if number is not None else " ", "muted"),
+        (f"{chart.title if width >= 44 else chart.short} ", "bold"),
+    ]
     named = [(curve, curve_values) for curve, curve_values in zip(chart.curves, values, strict=True)]
     for curve, curve_values in reversed(named):
         if curve.name is not None:

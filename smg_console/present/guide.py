@@ -44,6 +44,7 @@ ANYWHERE = (
     ("h", "graphs: a minute to a day of fleet, models, workers"),
     ("t", "next theme"),
     ("?", "this help"),
+    ("Ctrl+Z", "suspend; asks, as the gateway stops with it"),
     ("q", "quit; asks when requests are in flight"),
 )
 HALF = 50
@@ -79,7 +80,7 @@ ON_ROUTING = (
 
 ON_GRAPHS = (
     ("j k, arrows", "whose: the fleet, its models, its workers"),
-    ("f  m  w", "the fleet; the next model; the next worker"),
+    ("f  M  w", "the fleet; the next model; the next worker"),
     ("+ -", "zoom: a minute to a day"),
     ("Space", "pause and go on"),
     ("Left Right", "cursor with exact values; Shift: by ten"),
@@ -88,6 +89,15 @@ ON_GRAPHS = (
     ("Esc", "cursor off, all graphs, back"),
 )
 
+ON_WORKER = (
+    ("Tab", "to the next part, and the next page"),
+    ("Left Right", "pages, where it has some; 1 to 6 one of them"),
+    ("j k, arrows", "scroll a part; PgDn PgUp, g and G"),
+    ("h", "its graphs"),
+    ("Esc", "back"),
+)
+
+WORKER = (("Worker", ON_WORKER), ("Acts on the worker", ACTS))
 GRAPHS = (("Graphs", ON_GRAPHS),)
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))

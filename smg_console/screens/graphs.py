@@ -40,12 +40,12 @@ class GraphKeys(Keys):
         ("End", "now"),
         ("1-8", "one graph"),
         ("f", "fleet"),
-        ("m", "model"),
+        ("M", "model"),
         ("w", "worker"),
         ("?", "help"),
         ("q", "quit"),
     )
-    DROPPED: ClassVar[tuple[str, ...]] = ("f", "m", "w", "q", "PgUp", "1-8", "End")
+    DROPPED: ClassVar[tuple[str, ...]] = ("f", "M", "w", "q", "PgUp", "1-8", "End")
 
 
 class GraphsScreen(Screen[None]):
@@ -56,7 +56,7 @@ class GraphsScreen(Screen[None]):
         Binding("j,down", "step(1)", "Next: models, then workers"),
         Binding("k,up", "step(-1)", "Previous"),
         Binding("f", "fleet", "The fleet"),
-        Binding("m", "model", "The next model"),
+        Binding("M", "model", "The next model"),
         Binding("w", "worker", "The next worker"),
         Binding("plus,equals_sign", "zoom(-1)", "Zoom in"),
         Binding("minus", "zoom(1)", "Zoom out"),

@@ -7,7 +7,9 @@ So consoles are kept out of its sight once they stand (`gc.freeze`), and are und
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from textual.cache import LRUCache
 from textual.dom import DOMNode
 from textual.strip import Strip
 from textual.widget import Widget
@@ -43,9 +45,18 @@ async def taken_apart(nodes: Sequence[DOMNode]) -> None:
             # Textual remembers the last thousand of these caches, whether their widgets are still there or not.
             node._styles_cache.clear()
             node._styles_cache._simple_strip = None
+        for cache in [value for value in vars(node).values() if isinstance(value, LRUCache)]:
+            _unchained(cache)
         node.__dict__.clear()
         if number % SLICE == SLICE - 1:
             await asyncio.sleep(0)
+
+
+def _unchained(cache: LRUCache[Any, Any]) -> None:
+    """Its entries are lists that hold one another in a ring."""
+    for link in list(cache._cache.values()):
+        link.clear()
+    cache.clear()
 
 
 def _loosen(strips: Iterable[Strip]) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -25,6 +26,7 @@ from gateway.telemetry.logs import LogRing, get_logger
 from gateway.workers.facts import Cause
 from smg_console.run import settle_memory
 from smg_console.ssh.authorized import AuthorizedKey, AuthorizedKeys
+from smg_console.ssh.commands import run_command
 from smg_console.ssh.console import SshConsole
 from smg_console.ssh.door import Door, options_for
 from smg_console.ssh.files import KeyFile, default_authorized_keys, default_host_key, host_key
@@ -57,12 +59,12 @@ SEND_BUFFER = 128 * 1024
 class SshServer:
     """Serves a gateway's console over SSH while entered. Raises OSError, with a sentence, if it cannot."""
 
-    def __init__(self, gateway: "Gateway", ring: LogRing | None, commands: Commands | None = None) -> None:
+    def __init__(self, gateway: "Gateway", ring: LogRing | None) -> None:
         settings = gateway.settings
         assert settings.ssh_port is not None
         self._gateway = gateway
         self._ring = ring
-        self.commands = commands
+        self.commands: Commands = partial(run_command, gateway)
         self.limits = SshLimits(
             settings.ssh_max_sessions,
             settings.ssh_max_unauthenticated,

@@ -27,9 +27,9 @@ RESIZE_S = 0.05
 """A window that is being dragged tells its size many times a second; the console hears of one."""
 NO_TERMINAL = "smg-console: the console needs a terminal: ssh without -T, or with -t before the host\n"
 NO_PTY = "smg-console: this key may not open a console (no-pty)\n"
-NO_COMMANDS = "smg-console: no commands are run here; ssh without a command opens the console\n"
 CRASHED = "smg-console: the console broke off; the gateway serves on, and its log says why\n"
-REFUSED, BROKEN = 126, 1
+REFUSED, BROKEN, INTERRUPTED = 126, 1, 130
+CTRL_C = b"\x03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,15 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A command over SSH: its words as one line, who asks, and what his client said of itself."""
+    """A command over SSH: its words as one line, who asks, and where the answer goes. `terminal` if he has one."""
 
     line: str
     client: Client
-    environment: Mapping[str, str]
+    terminal: Terminal | None
     write: Callable[[bytes], None]
     write_error: Callable[[bytes], None]
+    waiting: Callable[[], int]
+    """Bytes written that are still here."""
 
 
 Commands = Callable[[Ask], Awaitable[int]]
@@ -61,7 +63,7 @@ class House(Protocol):
     """What a session needs of the server."""
 
     scope: Scope
-    commands: Commands | None
+    commands: Commands
     turns: Turns
 
     def console(self, client: Client, terminal: Terminal, line: Line, drawn: Callable[[], object]) -> "SshConsole": ...
@@ -106,6 +108,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._task: asyncio.Task[None] | None = None
         self._resizing: asyncio.TimerHandle | None = None
         self._held_back = False
+        self._code = BROKEN
 
     # --- what asyncssh calls ---
 
@@ -148,6 +151,9 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if self._console is not None and self._console.driver is not None:
             self._console.driver.fed(data)
             self._hold_back()
+        elif self._command is not None and self._pty is not None and CTRL_C in data:
+            self._code = INTERRUPTED
+            self.end()
 
     def _hold_back(self) -> None:
         """Take no more keys from a client than the console works off."""
@@ -203,27 +209,24 @@ class Session(asyncssh.SSHServerSession[bytes]):
         _finish(channel, text, REFUSED)
 
     async def _run_command(self, channel: asyncssh.SSHServerChannel[bytes], line: str) -> None:
-        commands = self._house.commands
-        if commands is None:
-            log.info("ssh_refused", what="command", who=self.client.actor, address=self.client.address)
-            _finish(channel, NO_COMMANDS, REFUSED)
-            return
-        ask = Ask(line, self.client, _texts(channel.get_environment_bytes()), channel.write, _errors_of(channel))
+        if self._pty is not None:
+            self.terminal = of_client(self._pty[0], self._pty[1], _texts(channel.get_environment_bytes()))
+        way = ChannelLine(channel)
+        ask = Ask(line, self.client, self.terminal, way.write, _errors_of(channel), way.waiting)
         self._house.opened(self)
-        code = BROKEN
         try:
-            code = await commands(ask)
+            self._code = await self._house.commands(ask)
         finally:
             self._house.closed(self)
-            _finish(channel, self.farewell, code)
+            _finish(channel, self.farewell, self._code)
 
     async def _run_console(self, channel: asyncssh.SSHServerChannel[bytes], terminal: Terminal) -> None:
         async with self._house.turns.take() as drawn:
             console = self._console = self._house.console(self.client, terminal, ChannelLine(channel), drawn)
             console.input_taken = self._hold_back
             self._house.opened(self)
-            await asyncio.sleep(0)
             try:
+                await asyncio.sleep(0)  # making it and starting it are milliseconds each
                 await console.run_async(mouse=terminal.mouse, size=terminal.size)
             finally:
                 self._console = None
@@ -245,7 +248,7 @@ def _finish(channel: asyncssh.SSHServerChannel[bytes], text: str, code: int) -> 
 
 
 def _errors_of(channel: asyncssh.SSHServerChannel[bytes]) -> Callable[[bytes], None]:
-    return lambda data: channel.write_stderr(data)
+    return lambda data: None if channel.is_closing() else channel.write_stderr(data)
 
 
 def _texts(environment: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from gateway.telemetry.history import MEASURES, Stretch
 from gateway.telemetry.samples import Measure
 from smg_console.plane import FLEET, Plane, Subject
 from smg_console.present import charts, window
-from smg_console.present.charts import AXIS, CHARTS
+from smg_console.present.charts import AXIS, CHARTS, Chart
 from smg_console.present.numbers import age
 from smg_console.present.runs import Line, Run, cut, printable, spread, width_of
 from smg_console.present.scales import Scale, steady_top
@@ -71,6 +71,19 @@ def cells_of(width: int) -> int:
     return max(1, width - AXIS)
 
 
+def curves_of(shown: Shown, chart: Chart, grid: Grid) -> list[list[float]]:
+    """The values of a graph's curves, by column."""
+    cuts = grid.cuts(shown.stretch) if shown.stretch is not None else []
+    values: list[list[float]] = []
+    for curve in chart.curves:
+        track = shown.stretch.tracks.get(curve.measure) if shown.stretch is not None else None
+        if track is None:
+            values.append([float("nan")] * grid.count)
+        else:
+            values.append(window.peaks(track.peaks, cuts) if curve.peak else window.means(track.means, cuts))
+    return values
+
+
 class ChartPanel(Panel):
     """One graph. `number` is its key."""
 
@@ -99,15 +112,7 @@ class ChartPanel(Panel):
 
     def _drawn(self, width: int, height: int) -> Sequence[Line]:
         shown, grid = self._shown, self.grid(width)
-        nothing = [float("nan")] * grid.count
-        values: list[list[float]] = []
-        cuts = grid.cuts(shown.stretch) if shown.stretch is not None else []
-        for curve in self._chart.curves:
-            track = shown.stretch.tracks.get(curve.measure) if shown.stretch is not None else None
-            if track is None:
-                values.append(nothing)
-            else:
-                values.append(window.peaks(track.peaks, cuts) if curve.peak else window.means(track.means, cuts))
+        values = curves_of(shown, self._chart, grid)
         cursor = shown.window.cursor
         return charts.chart_lines(
             self._chart,

@@ -9,6 +9,7 @@ from math import nan, sin
 from gateway.proxy.flights import Flight, Stage
 from gateway.telemetry.history import MEASURES, SMALL, History
 from gateway.telemetry.samples import Measure
+from gateway.workers.entry import Probe
 from gateway.workers.model import WorkerId
 from tests.console.fleet import START, Fleet, busy_fleet
 
@@ -60,12 +61,17 @@ def day_fleet() -> Fleet:
         "qwen2.5-14b": history(18.0, HOUR, "f"),
     }
     entries = list(fleet.registry.entries.values())
+    for n in range(100):
+        entries[0].health.recent.append(
+            Probe(NOW - 3000 + 30 * n, n % 37 != 5, 0.0021 + 0.0007 * sin(n) + 0.004 * (n == 61))
+        )
     for n, entry in enumerate(entries[:6]):
         fleet.samples.histories[entry.worker.id] = history(4.0 + n, HOUR, SMALL)
     for n, entry in enumerate(entries[:3]):
         entry.meters.blamed("it answered 503", NOW - 400 + n)
         entry.meters.blamed("it answered 503", NOW - 380 + n)
         entry.meters.blamed("connection reset by peer", NOW - 65 - n)
+        entry.meters.server_errors, entry.meters.transport_errors = 2, 1
     fleet.flying = [flight for n, entry in enumerate(entries[:6]) for flight in flights_at(entry.worker.id, n)]
     return fleet
 

@@ -54,7 +54,7 @@ async def test_h_shows_all_graphs_of_the_fleet_and_esc_goes_back(day: Fleet) -> 
         await shown(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
 
 
-async def test_j_and_k_go_through_fleet_models_and_workers_and_m_w_f_go_there(day: Fleet) -> None:
+async def test_j_and_k_go_through_fleet_models_and_workers_and_shift_m_w_f_go_there(day: Fleet) -> None:
     llama, qwen = Subject(model="llama-3.1-8b"), Subject(model="qwen2.5-14b")
     workers = [Subject(worker=worker_id) for worker_id in day.plane.ids()]
     async with console(day) as pilot:
@@ -67,13 +67,13 @@ async def test_j_and_k_go_through_fleet_models_and_workers_and_m_w_f_go_there(da
         assert seen == [llama, qwen, workers[0], workers[1], workers[0], qwen, llama, FLEET, workers[-1]]
         for keys, wanted, words in (
             ("f", FLEET, "the fleet"),
-            ("m", llama, "model llama-3.1-8b  1 of 2"),
-            ("m", qwen, "model qwen2.5-14b  2 of 2"),
+            ("M", llama, "model llama-3.1-8b  1 of 2"),
+            ("M", qwen, "model qwen2.5-14b  2 of 2"),
             ("f", FLEET, "the fleet"),
             ("w", workers[2], "w3 http://10.1.0.3:8000"),
-            ("m", qwen, "model qwen2.5-14b"),
+            ("M", qwen, "model qwen2.5-14b"),
             ("f", FLEET, "the fleet"),
-            ("m", llama, "model llama"),
+            ("M", llama, "model llama"),
             ("w", workers[1], "w2 http://10.1.0.2:8000"),
         ):
             await pilot.press(keys)
@@ -231,7 +231,7 @@ async def test_nothing_is_drawn_again_until_a_sample_came(day: Fleet) -> None:
 
 async def test_a_fleet_without_a_history_says_so(fleet: Fleet) -> None:
     async with console(fleet) as pilot:
-        graphs = await opened(pilot, "left", "m", "w", "plus", "space", "pageup")
+        graphs = await opened(pilot, "left", "M", "w", "plus", "space", "pageup")
         assert "no requests" in text_of(pilot, "#chart-1")
         assert "no streams" in text_of(pilot, "#chart-5")
         assert graphs.shown.subject == FLEET
@@ -274,7 +274,7 @@ def _cost(panel: Panel) -> float:
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("look", ["midnight", "daylight", "ascii"])
 def test_the_graphs(day: Fleet, snap_compare: Compare, size: tuple[int, int], look: str) -> None:
-    keys = ("h", *["left"] * 30) if look == "midnight" else ("h", "minus", "minus", "m")
+    keys = ("h", *["left"] * 30) if look == "midnight" else ("h", "minus", "minus", "M")
     theme = "midnight" if look == "ascii" else look
     app = ConsoleApp(day.plane, theme=theme, ascii_only=look == "ascii")
     assert snap_compare(app, terminal_size=size, run_before=press(*keys))

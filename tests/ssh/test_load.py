@@ -82,7 +82,7 @@ def test_twenty_sessions_at_once_are_all_drawn_and_one_more_than_may_be_is_refus
         try:
             until(lambda: all(screen.shows("ready        w1") for screen in screens), "twenty consoles", 40)
             assert len(world.log("ssh_login")) == SESSIONS + 1
-            refused = world.run("ann", "-T")
+            refused = world.run("ann", "-T", "-o", "LogLevel=INFO")
             assert refused.returncode == 255
             assert "too many sessions are open here" in refused.stderr
             screens[0].type("c")

@@ -137,12 +137,11 @@ class SshWorld:
     # --- clients ---
 
     def command(self, key: str, *words: str, user: str = "ops") -> list[str]:
-        """OpenSSH's client, with nothing of this machine's own configuration."""
+        """OpenSSH's client, with nothing of this machine's own configuration. `words` come first, and so they count."""
         return [
-            *("ssh", "-F", "none", "-p", self.port, "-i", str(self.directory / key)),
+            *("ssh", *words, "-F", "none", "-p", self.port, "-i", str(self.directory / key)),
             *("-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={self.directory}/known_hosts"),
             *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "LogLevel=ERROR"),
-            *words,
             f"{user}@127.0.0.1",
         ]
 
