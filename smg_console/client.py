@@ -192,7 +192,7 @@ def refusal(status: int, body: object, target: Target) -> GatewayError:
     if isinstance(inner, dict):
         text, code = inner.get("message"), inner.get("code") or inner.get("type")
     else:
-        text, code = inner or found.get("message"), found.get("code")
+        text, code = inner or found.get("message") or found.get("reason"), found.get("code")
     text = text if isinstance(text, str) and text else f"{target} answered {status}"
     code = code if isinstance(code, str) and code else Unauthorized.code if status in (401, 403) else f"HTTP_{status}"
     kind = _KINDS.get(code)

@@ -511,6 +511,16 @@ class SettingsJson(TypedDict):
     settings: list[SettingJson]
 
 
+class ProcessJson(TypedDict):
+    """At the moment `at`. Null: the system does not say."""
+
+    at: Rfc3339
+    pid: int
+    open_files: int | None
+    most_open_files: int | None
+    resident_bytes: int | None
+
+
 class TokenizerJson(TypedDict):
     """SMG's."""
 

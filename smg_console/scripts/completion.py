@@ -30,7 +30,7 @@ end
 complete -c smg-console -f -a '(__smg_console)'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
-NAMES = ("show", "cordon", "uncordon", "drain", "resume", "remove", "probe", "retry", "wait")
+NAMES = ("show", "cordon", "uncordon", "drain", "resume", "remove", "probe", "retry", "reset-breaker", "wait")
 """Commands whose arguments are workers."""
 
 

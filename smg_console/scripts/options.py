@@ -176,6 +176,7 @@ SPELLED = (
     Spelled(("workers", "remove"), "Drain, then leave the list.", _remove),
     Spelled(("workers", "probe"), "Probe now.", _several),
     Spelled(("workers", "retry"), "Register an unhealthy or failed worker anew.", _several),
+    Spelled(("workers", "reset-breaker"), "Close the circuit breaker, forget the failures it counted.", _several),
     Spelled(("workers", "wait"), "Wait until workers are as they should be.", _wait_for),
     Spelled(("events",), "What happened, and with -f what happens.", _events),
     Spelled(("loads",), "What the engines say of their load.", _nothing),
@@ -231,5 +232,5 @@ def _spelled(words: Sequence[str]) -> Spelled | None:
 def overview(first: str) -> str:
     """The commands of a group, a line each."""
     lines = [f"usage: smg-console {first} COMMAND ... [--help]", ""]
-    lines += [f"  {spelled.words[1]:<10} {spelled.about}" for spelled in SPELLED if spelled.words[0] == first]
+    lines += [f"  {spelled.words[1]:<14} {spelled.about}" for spelled in SPELLED if spelled.words[0] == first]
     return "\n".join(lines) + "\n"

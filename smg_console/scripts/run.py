@@ -18,7 +18,7 @@ from smg_console.scripts.out import Out, of_process
 from smg_console.targets import NoGateway, actor_name, api_key, chosen_target
 
 Job = Callable[[GatewayClient, Any, Out], Awaitable[Exit]]
-ACTS = ("cordon", "uncordon", "drain", "resume", "remove", "probe", "retry")
+ACTS = ("cordon", "uncordon", "drain", "resume", "remove", "probe", "retry", "reset-breaker")
 JOBS: dict[tuple[str, ...], Job] = {
     ("workers", "list"): workers.listed,
     ("workers", "show"): workers.shown,
@@ -77,7 +77,10 @@ def main(words: Sequence[str]) -> int:
     try:
         target, key = chosen_target(given.gateway), api_key(given.api_key_file)
     except NoGateway as error:
-        out.note(f"smg-console: {error}")
+        why = str(error)
+        if spelled.words == ("doctor",):
+            return _written(lambda: doctor.unreachable(given, out, why))
+        out.note(f"smg-console: {why}")
         return Exit.UNREACHABLE
     client = GatewayClient(target, api_key=key, actor=actor_name("cli"))
 

@@ -178,7 +178,7 @@ async def _one(client: GatewayClient, given: Any, verb: str, worker: Worker) -> 
         body["reason"] = given.reason
     if verb == "drain" and timeout_s is not None:
         body["timeout_secs"] = timeout_s
-    return await client.command("POST", f"{path}/{verb}", body)
+    return await client.command("POST", f"{path}/{verb.replace('-', '_')}", body)
 
 
 # --- waiting ---

@@ -141,6 +141,7 @@ CALLS: list[tuple[str, str, int, object]] = [
     ("GET", "/openapi.json", 200, None),
     ("GET", "/discovery", 200, None),
     ("GET", "/settings", 200, None),
+    ("GET", "/process", 200, None),
     ("GET", "/routing", 200, None),
     ("DELETE", "/workers/{id}", 202, None),
     ("POST", "/workers/{id}/cordon", 200, None),

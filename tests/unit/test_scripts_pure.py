@@ -1,6 +1,5 @@
-"""The parts of the commands that decide: which workers are meant, tables, times, waiting, findings, completion."""
+"""The parts of the commands that decide: which workers are meant, tables, times, waiting, completion."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -11,55 +10,11 @@ from rich.cells import cell_len
 from gateway.settings.flags import UsageError
 from gateway.workers.model import Role
 from smg_console.present.runs import printable
-from smg_console.scripts import choose, completion, doctor, options, waiting
+from smg_console.scripts import choose, completion, options, waiting
 from smg_console.scripts.choose import Filter
-from smg_console.scripts.doctor import Level
 from smg_console.scripts.exits import Ended, Exit
 from smg_console.scripts.table import GAP, table
-
-NOW = 1_790_000_000.0
-STAMP = "2026-09-21T14:13:20.000+00:00"
-
-
-def worker(name: str, **changes: Any) -> dict[str, Any]:
-    number = int(name.removeprefix("w"))
-    made: dict[str, Any] = {
-        "id": f"0198{number:04}-7a10-7b3c-8d5e-0f1a2b3c4d5e",
-        "name": name,
-        "url": f"http://10.0.0.{number}:8000",
-        "model_id": "llama",
-        "models": [],
-        "worker_type": "regular",
-        "labels": {"rack": f"b{number % 2}"},
-        "state": "ready",
-        "since": STAMP,
-        "reason": "serves llama",
-        "cordoned": False,
-        "routable": True,
-        "because": "",
-        "in_flight": 0,
-        "drain": None,
-        "ejected": None,
-        "overloaded": False,
-        "circuit_breaker": {"state": "closed"},
-        "health_status": {"status": "healthy", "last_error": None},
-    }
-    return {**copy.deepcopy(made), **changes}
-
-
-def draining(name: str, *, drained: bool = False, intent: str = "hold", left_s: float = 60, flying: int = 3) -> Any:
-    deadline = f"2026-09-21T14:{13 + int((20 + left_s) // 60):02}:{int((20 + left_s) % 60):02}.000+00:00"
-    drain = {"intent": intent, "since": STAMP, "deadline": deadline, "drained": drained, "in_flight": flying}
-    return worker(name, state="draining", routable=False, drain=drain, in_flight=flying)
-
-
-FLEET = [
-    worker("w1"),
-    worker("w2", model_id="qwen"),
-    worker("w10", cordoned=True, routable=False),
-    draining("w11", drained=True),
-]
-
+from tests.unit.script_fleet import FLEET, NOW, draining, worker
 
 # --- which workers ---
 
@@ -235,55 +190,6 @@ def test_a_rolling_drain_sees_the_same_worker() -> None:
     seen = waiting.seen_of(draining("w1", left_s=-5), NOW)
     assert (seen.name, seen.serves) == ("w1", ("llama", Role.REGULAR))
     assert (seen.draining, seen.drained, seen.overdue, seen.leaving, seen.routable) == (True, False, True, False, False)
-
-
-# --- findings ---
-
-
-def whats(found: list[doctor.Finding], level: Level) -> list[str]:
-    return [one.what for one in found if one.level is level]
-
-
-def test_a_fleet_that_is_well_is_one_line() -> None:
-    found = doctor.of_workers([worker("w1"), worker("w2")], NOW)
-    assert [(one.level, one.what) for one in found] == [(Level.OK, "2 of 2 workers take requests")]
-
-
-def test_each_trouble_is_named_with_what_to_do() -> None:
-    sick = {
-        "unhealthy": worker("w1", state="unhealthy", routable=False, health_status={"last_error": "refused"}),
-        "failed": worker("w2", state="failed", routable=False, reason="not up within 1800 s"),
-        "cordoned": worker("w3", cordoned=True, routable=False),
-        "overdue": draining("w4", left_s=-5),
-        "breaker": worker("w5", circuit_breaker={"state": "open", "reason": "it answered 500"}, routable=False),
-        "ejected": worker("w6", ejected="reset", routable=False),
-    }
-    found = doctor.of_workers(list(sick.values()), NOW)
-    bad = whats(found, Level.BAD)
-    assert bad[0] == "llama: none of 6 workers takes requests"
-    assert "w1 is unhealthy: refused" in bad
-    assert "w2 did not come up: not up within 1800 s" in bad
-    assert "w5 has its circuit breaker open: it answered 500" in bad
-    assert "w6 is ejected: reset" in bad
-    warned = whats(found, Level.WARNING)
-    assert "w3 is cordoned" in warned
-    assert "w4 drains beyond its deadline: 3 in flight" in warned
-    assert all(one.advice for one in found if one.level is Level.BAD)
-
-
-def test_no_worker_at_all_is_bad() -> None:
-    assert whats(doctor.of_workers([], NOW), Level.BAD) == ["no worker is listed"]
-
-
-def test_discovery_tokenizers_and_settings() -> None:
-    assert doctor.of_discovery({"enabled": False}) == []
-    blind = {"enabled": True, "blind_since": "10:00", "blind_why": "refused", "skipped": {"a": "b"}}
-    assert whats(doctor.of_discovery(blind), Level.BAD) == ["discovery is blind since 10:00: refused"]
-    missing = {"name": "m", "status": "failed", "message": "could not be loaded: x", "users": ["w1"]}
-    assert whats(doctor.of_tokenizers([missing]), Level.BAD) == ["the tokenizer of m could not be loaded: x"]
-    assert whats(doctor.of_tokenizers([{**missing, "users": []}]), Level.BAD) == []
-    assert doctor.of_settings([{"name": "disable_health_check", "value": True}])[0].level is Level.WARNING
-    assert doctor.of_settings([]) == []
 
 
 # --- completion ---
