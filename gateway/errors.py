@@ -50,3 +50,10 @@ class Conflict(GatewayError):
 class ReadOnly(GatewayError):
     code = "READ_ONLY"
     status = 403
+
+
+class Forbidden(GatewayError):
+    """Whoever asks may not do this; the message says what it takes."""
+
+    code = "FORBIDDEN"
+    status = 403

@@ -4,9 +4,10 @@ One event loop carries traffic and runs the control loops. A worker's trouble is
 logged, and ends the process through `crashed`, rather than leaving it to serve half-blind.
 """
 
+import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -30,12 +31,16 @@ from gateway.parts import (
     routing_plan,
     wanted_tokenizers,
 )
+from gateway.presence import Presence
 from gateway.proxy.control import ControlApp
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fetch import Fetch
 from gateway.proxy.fleet import Fleet
 from gateway.proxy.generating import Generating
 from gateway.proxy.server import DataPlane
+from gateway.proxy.unix_socket import NoSocket, UnixSocket, listening
 from gateway.settings import Settings
+from gateway.settings.effective import effective
 from gateway.settings.traffic import prefill_workers
 from gateway.telemetry.lateness import LoopLateness
 from gateway.telemetry.logs import get_logger
@@ -66,8 +71,10 @@ class Gateway:
     Raises OSError, with a message for people, if a port cannot be opened.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, origins: Mapping[str, str] | None = None) -> None:
+        """`origins`: where each setting came from, for those who ask."""
         self.settings = settings
+        self.effective = effective(settings, origins or {})
         self.started_at = time.time()
         self.stopping = False
         rng = Random()
@@ -81,8 +88,9 @@ class Gateway:
             overload=overload_settings(settings),
         )
         self.fleet = Fleet(self.registry, routing_plan(settings), rng)
-        self.sampler = Sampler(self.registry, mono=time.monotonic)
+        self.sampler = Sampler(self.registry, mono=time.monotonic, queued=lambda: self.data_plane.admission.queued)
         self.lateness = LoopLateness()
+        self.presence = Presence()
         self.engines = Engines(self.registry)
         prober = Prober(ask, self.engines)
         self.checker = HealthChecker(
@@ -121,6 +129,7 @@ class Gateway:
         self.tokenizer_operations = TokenizerOperations(
             self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
         )
+        self.explainer = Explainer(self.fleet, self.tokenizers, time.monotonic)
         self.pods = self._pod_discovery(rng) if settings.service_discovery else None
         self.control = ControlApp(build_app(self._api_parts()))
         self.data_plane = DataPlane(
@@ -135,6 +144,7 @@ class Gateway:
         self._stack = AsyncExitStack()
         self.address = ""
         self.metrics_address: str | None = None
+        self.control_socket: UnixSocket | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -151,6 +161,7 @@ class Gateway:
             settings = self.settings
             bound = await self.data_plane.start(settings.host, settings.port)
             self.address = url_of(bound.host, bound.port)
+            await self._open_control_socket(stack, bound.port)
             if not settings.disable_prometheus:
                 host = settings.prometheus_host or settings.host
                 metrics = MetricsServer(self._metric_sources(), host, settings.prometheus_port)
@@ -160,7 +171,13 @@ class Gateway:
             if self.pods is not None:  # after the static ones: an address that is listed already stays theirs
                 await stack.enter_async_context(self.pods)
             self._stack = stack.pop_all()
-        log.info("gateway_listening", address=self.address, metrics_address=self.metrics_address, version=__version__)
+        log.info(
+            "gateway_listening",
+            address=self.address,
+            metrics_address=self.metrics_address,
+            control_socket=str(self.control_socket.path) if self.control_socket else None,
+            version=__version__,
+        )
         self.registry.note("started", f"serving on {self.address}", ITSELF)
         return self
 
@@ -170,6 +187,22 @@ class Gateway:
         self.begin_stop()
         await self._stack.aclose()
         log.info("gateway_stopped", address=self.address)
+
+    async def _open_control_socket(self, stack: AsyncExitStack, port: int) -> None:
+        """Listen on the Unix socket. Where nobody asked for one, a gateway goes without rather than not at all."""
+        given = self.settings.control_socket
+        if given == "none" or not hasattr(socket, "AF_UNIX"):
+            return
+        try:
+            found = listening(given, port)
+        except NoSocket as error:
+            if given is not None:
+                raise OSError(error.errno, f"--control-socket: {error.strerror}") from None
+            log.warning("control_socket_missing", why=error.strerror)
+            return
+        stack.callback(found.close)
+        await self.data_plane.serve_also(found.socket)
+        self.control_socket = found
 
     def _api_parts(self) -> ApiParts:
         return ApiParts(
@@ -183,9 +216,12 @@ class Gateway:
             fleet=self.fleet,
             version=__version__,
             boot=uuid.uuid4().hex[:8],
+            explainer=self.explainer,
+            settings=self.effective,
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,
             discovery=self._discovery_status(),
+            flights=lambda most, worker_id: self.data_plane.flights(most, worker_id),
         )
 
     def _metric_sources(self) -> MetricSources:

@@ -27,6 +27,7 @@ class ActingApp(App[None]):
     """An application that gives commands to a plane."""
 
     plane: Plane
+    why_read_only = READ_ONLY
 
     @property
     def chosen(self) -> WorkerRow | None:
@@ -108,7 +109,7 @@ class ActingApp(App[None]):
     def may_act(self) -> bool:
         """Whether acts are allowed here; says so where they are not."""
         if self.plane.read_only:
-            self.say(READ_ONLY, "warning")
+            self.say(self.why_read_only, "warning")
         return not self.plane.read_only
 
     def _to_act_on(self) -> WorkerRow | None:

@@ -17,15 +17,20 @@ from textual.screen import ModalScreen, Screen
 from gateway.telemetry.logs import LogRing
 from gateway.workers.model import WorkerId
 from smg_console import pace, themes
-from smg_console.acting import ActingApp
-from smg_console.plane import Plane, WorkerRow
+from smg_console.plane import FLEET, Plane, Subject, WorkerRow
 from smg_console.present import detail, guide
+from smg_console.reporting import ReportingApp
 from smg_console.screens.dialogs import Confirm, Question
+from smg_console.screens.graphs import GraphsScreen
 from smg_console.screens.journal import JournalScreen
 from smg_console.screens.listing import Listing
+from smg_console.screens.log import LogScreen
 from smg_console.screens.main import MainScreen
+from smg_console.screens.routing import RoutingScreen
+from smg_console.screens.settings import SettingsScreen
 from smg_console.screens.tokenizers import TokenizersScreen
-from smg_console.screens.views import DiscoveryView, View, WorkerView
+from smg_console.screens.views import DiscoveryView, PeopleView, View, WorkerView
+from smg_console.suspending import SuspendingApp
 from smg_console.watch import Watch
 from smg_console.widgets.ascii_filter import AsciiFilter
 from smg_console.widgets.event_feed import Feed
@@ -33,12 +38,20 @@ from smg_console.widgets.fleet_table import FleetTable
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import Diagram
 
-LOG_LINES = 2000
-HELP_OF = ((TokenizersScreen, guide.TOKENIZERS), (Listing, guide.LISTING), (View, guide.READING))
+SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
+"""The screens that incidents name by their keys."""
+HELP_OF = (
+    (WorkerView, guide.WORKER),
+    (TokenizersScreen, guide.TOKENIZERS),
+    (RoutingScreen, guide.ROUTING),
+    (GraphsScreen, guide.GRAPHS),
+    (Listing, guide.LISTING),
+    (View, guide.READING),
+)
 """The help of where one is; elsewhere it is the table's."""
 
 
-class ConsoleApp(ActingApp):
+class ConsoleApp(ReportingApp, SuspendingApp):
     """The console over a plane. `log` is shown on the log screen; `ascii_only` draws nothing but ASCII.
 
     `settled` is called once, after the first frame: what was built by then lives as long as the console (the
@@ -61,10 +74,17 @@ class ConsoleApp(ActingApp):
         Binding("s", "discovery", "Service discovery"),
         Binding("z", "tokenizers", "Tokenizers"),
         Binding("e", "journal", "Events"),
+        Binding("m", "routing", "Models and routing"),
+        Binding("h", "graphs", "Graphs"),
+        Binding("comma", "settings", "Settings"),
+        Binding("ctrl+s", "save_picture", "Save a picture of the screen"),
+        Binding("exclamation_mark", "incident", "What is wrong"),
+        Binding("u", "people", "Who is connected"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
         Binding("colon,ctrl+p", "command_palette", "Commands"),
+        Binding("ctrl+z", "suspend", "Suspend"),
         Binding("q,ctrl+q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
@@ -200,6 +220,8 @@ class ConsoleApp(ActingApp):
     def _chosen_on(self, screen: Screen[object]) -> WorkerRow | None:
         if isinstance(screen, WorkerView):
             return self.plane.row(screen.worker_id)
+        if isinstance(screen, GraphsScreen):
+            return screen.worker
         return self.under_cursor if isinstance(screen, MainScreen) else None
 
     def on_fleet_table_opened(self, message: FleetTable.Opened) -> None:
@@ -226,16 +248,49 @@ class ConsoleApp(ActingApp):
         if not isinstance(self.screen, TokenizersScreen | ModalScreen):
             self.push_screen(TokenizersScreen())
 
+    def action_graphs(self) -> None:
+        """Of the fleet; on a worker's screen, of that worker."""
+        if not isinstance(self.screen, GraphsScreen | ModalScreen):
+            row, here = self.under_cursor, self.screen
+            of = Subject(worker=here.worker_id) if isinstance(here, WorkerView) else FLEET
+            self.push_screen(GraphsScreen(of, row.worker.id if row is not None else None))
+
     def action_journal(self) -> None:
         if not isinstance(self.screen, JournalScreen | ModalScreen):
             self.push_screen(JournalScreen())
+
+    async def action_incident(self) -> None:
+        """Go to what the incident strip tells of."""
+        if isinstance(self.screen, ModalScreen):
+            return
+        first = next(iter(self.seen.incidents), None)
+        if first is None:
+            self.say("nothing is wrong")
+        elif first.worker is not None:
+            self.open_worker(first.worker)
+        elif first.key in SHOWN_BY:
+            await self.run_action(SHOWN_BY[first.key])
+        else:
+            self.say(f"{first.word}: {first.text}", "error" if first.severe else "warning")
+
+    def action_routing(self) -> None:
+        if not isinstance(self.screen, RoutingScreen | ModalScreen):
+            self.push_screen(RoutingScreen())
+
+    def action_settings(self) -> None:
+        if not isinstance(self.screen, SettingsScreen | ModalScreen):
+            self.push_screen(SettingsScreen())
 
     def action_log(self) -> None:
         ring = self.ring
         if ring is None:
             self.say("there is no log here", "warning")
-        elif not isinstance(self.screen, View | ModalScreen):
-            self.push_screen(View("Log", lambda _width: detail.log_lines(list(ring.lines), LOG_LINES), at_end=True))
+        elif not isinstance(self.screen, LogScreen | ModalScreen):
+            self.push_screen(LogScreen(ring))
+
+    def action_people(self) -> None:
+        if not isinstance(self.screen, PeopleView | ModalScreen):
+            self.push_screen(PeopleView())
 
     def action_help(self) -> None:
         if not isinstance(self.screen, ModalScreen):
@@ -271,8 +326,13 @@ class ConsoleApp(ActingApp):
         yield SystemCommand("Service discovery", "key s: what is seen of Kubernetes", self.action_discovery)
         yield SystemCommand("Tokenizers", "key z: state, caches, users, and a text's tokens", self.action_tokenizers)
         yield SystemCommand("Events", "key e: the journal, followed and filtered", self.action_journal)
-        yield SystemCommand("Log", "key l", self.action_log)
+        yield from self.keeping_commands(row)
+        yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)
+        yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
+        yield SystemCommand("Who is connected", "key u: open consoles, their roles and addresses", self.action_people)
+        yield SystemCommand("Log", "key l: followed and filtered", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
+        yield SystemCommand("Suspend", "key Ctrl+Z: back to the shell, until fg", self.action_suspend)
         yield SystemCommand("Quit", "key q", self.action_quit)
         for name, file in self._found.themes.items():
             yield SystemCommand(f"Theme {name}", file.title, lambda chosen=name: self._use(chosen))

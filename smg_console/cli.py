@@ -23,6 +23,8 @@ An operations console for LLM inference workers, with the gateway inside.
   smg-console demo            simulated workers, to look around without a GPU
   smg-console --no-ui ...     the gateway alone, with logs
   smg-console k8s-manifests   what it needs in a Kubernetes cluster, as YAML
+  smg-console workers list    what the keys do, for scripts: workers, events,
+                              loads, top, doctor, completion; see --help of each
 
 `smg-console launch ...` does the same, as SMG spells it.
 """
@@ -96,6 +98,10 @@ COMMANDS = {
     ),
     "k8s-manifests": Command("", None, prints=_manifests),
 }
+SCRIPTS = ("workers", "events", "loads", "top", "doctor", "completion")
+"""Commands that read their words themselves and run no gateway: `scripts`."""
+COMPLETES = "__complete"
+"""What the shells' completion scripts call."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,11 +127,17 @@ def _run(words: list[str]) -> int:
     from gateway.settings.flags import UsageError, add_settings, environment, new_parser, without_credentials
     from gateway.settings.load import load, without_terminal
 
+    if words[:1] == [COMPLETES]:
+        from smg_console.scripts.run import complete
+
+        return complete(words[1:], (*COMMANDS, *SCRIPTS))
+    if words and words[0] in SCRIPTS:
+        return _script(words)
     name = words.pop(0) if words and not words[0].startswith("-") else "run"
     command = COMMANDS.get(name)
     if command is None:
-        shown = repr(without_credentials(name))
-        raise UsageError(f"unknown command {shown}; expected one of {', '.join(COMMANDS)}, or flags alone")
+        shown, known = repr(without_credentials(name)), ", ".join((*COMMANDS, *SCRIPTS))
+        raise UsageError(f"unknown command {shown}; expected one of {known}, or flags alone")
     if command.prints is not None:
         return _tell(command.prints(words))
     parser = new_parser("smg-console" if name == "run" else f"smg-console {name}", command.about, EPILOG)
@@ -152,6 +164,18 @@ def _run(words: list[str]) -> int:
         loaded = without_terminal(loaded)
     assert command.start is not None
     return command.start(loaded, numbers)
+
+
+def _script(words: list[str]) -> int:
+    from smg_console.scripts.options import parsed
+
+    if words[-1] in ("--help", "-h") or len(words) == 1:
+        text = parsed(words)[2]  # before anything heavy is imported
+        if text is not None:
+            return _tell(text)
+    from smg_console.scripts.run import main as run_script
+
+    return run_script(words)
 
 
 def _value(number: Number, text: str | None) -> float:

@@ -3,23 +3,29 @@
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from gateway import __version__
 from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
+from gateway.presence import Person
+from gateway.proxy.explain import Explainer, RouteStatus
+from gateway.proxy.flights import Flight
+from gateway.settings.effective import Effective
+from gateway.telemetry.history import History, Stretch
 from gateway.telemetry.sampler import FleetSample
-from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone, TokenizerOperations
 from gateway.tokenizers.status import TokenizerStatus
 from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
+from gateway.workers.meters import Failure
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
-from smg_console.plane import GatewayRow, HealthRow, WorkerRow
+from smg_console.plane import Explained, GatewayRow, HealthRow, Subject, WorkerRow
 
 if TYPE_CHECKING:
     from gateway.gateway import Gateway
@@ -34,7 +40,11 @@ class Samples(Protocol):
     taken: int
 
     def sample(self, worker_id: WorkerId) -> WorkerSample: ...
-    def series(self, worker_id: WorkerId | None = None) -> Series | None: ...
+    def history(self, worker_id: WorkerId | None = None, model: str | None = None) -> History | None: ...
+
+
+def _nothing_flies(most: int, worker_id: WorkerId | None) -> Sequence[Flight]:
+    return ()
 
 
 class LocalPlane:
@@ -49,6 +59,10 @@ class LocalPlane:
         *,
         discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
         tokenizers: TokenizerOperations,
+        explainer: Explainer,
+        flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies,
+        settings: Sequence[Effective] = (),
+        people: Callable[[], Sequence[Person]] = tuple,
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -58,11 +72,15 @@ class LocalPlane:
         self._gateway_row = gateway_row
         self._discovery = discovery
         self._tokenizers = tokenizers
+        self._explainer = explainer
+        self._flights = flights
+        self._settings = settings
+        self._people = people
         self._read_only = read_only
         self._cause = Cause(actor)
 
     @classmethod
-    def of(cls, gateway: "Gateway", *, read_only: bool = False) -> "LocalPlane":
+    def of(cls, gateway: "Gateway", *, read_only: bool = False) -> Self:
         """The plane of a running gateway."""
 
         def row() -> GatewayRow:
@@ -79,6 +97,7 @@ class LocalPlane:
                 in_flight=gateway.in_flight,
                 loop_late_ms=gateway.lateness.worst_s * 1000,
                 stopping=gateway.stopping,
+                people=len(gateway.presence.people()),
             )
 
         def discovery() -> DiscoveryStatus | None:
@@ -91,6 +110,10 @@ class LocalPlane:
             row,
             discovery=discovery,
             tokenizers=gateway.tokenizer_operations,
+            explainer=gateway.explainer,
+            flights=gateway.data_plane.flights,
+            settings=gateway.effective,
+            people=gateway.presence.people,
             read_only=read_only,
         )
 
@@ -144,8 +167,19 @@ class LocalPlane:
         return self._samples.taken
 
     def series(self, measure: Measure, worker_id: WorkerId | None = None) -> "array[float]":
-        series = self._samples.series(worker_id)
-        return series.last(measure) if series is not None else EMPTY
+        history = self._samples.history(worker_id)
+        return history.last(measure) if history is not None else EMPTY
+
+    def history(self, of: Subject, step_s: int, measures: Sequence[Measure]) -> Stretch | None:
+        history = self._samples.history(of.worker, of.model)
+        return history.read(step_s, measures) if history is not None else None
+
+    def flights(self, worker_id: WorkerId | None, most: int) -> Sequence[Flight]:
+        return self._flights(most, worker_id)
+
+    def failures(self, worker_id: WorkerId) -> Sequence[Failure]:
+        entry = self._registry.entries.get(worker_id)
+        return tuple(entry.meters.failures or ()) if entry is not None else ()
 
     def past_events(self, most: int) -> Sequence[Event]:
         journal = self._journal
@@ -156,6 +190,24 @@ class LocalPlane:
 
     def discovery(self) -> DiscoveryStatus | None:
         return self._discovery()
+
+    def people(self) -> Sequence[Person]:
+        return self._people()
+
+    def routes(self) -> Sequence[RouteStatus]:
+        return self._explainer.routes()
+
+    async def explain(self, model: str | None, text: str) -> Sequence[Explained]:
+        body = {"messages": [{"role": "user", "content": text}]} | ({"model": model} if model is not None else {})
+        _, roles = await self._explainer.explain("/v1/chat/completions", body, {})
+        return [
+            Explained(role.role, choice.policy, choice.in_use, choice.explanation.worker, choice.explanation.why)
+            for role in roles
+            for choice in role.choices
+        ]
+
+    def settings(self) -> Sequence[Effective]:
+        return self._settings
 
     def tokenizers(self) -> Sequence[TokenizerStatus]:
         return self._tokenizers.statuses()

@@ -43,6 +43,7 @@ _UNFIT = {
     "worker_api_key": "would stand in the manifest for all to read; set SMG_CONSOLE_WORKER_API_KEY from a Secret",
     "kubeconfig": "is not for a pod, which has its service account",
     "kube_context": "is not for a pod, which has its service account",
+    "ssh_port": "needs a place to keep its host key, and the container has none",
     "log_dir": "needs a place to write, and the container has none; it logs to its output",
 }
 _LOOPBACK = ("localhost", "::1")

@@ -12,14 +12,19 @@ from typing import Protocol
 from gateway.events import Event, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
+from gateway.presence import Person
+from gateway.proxy.explain import RouteStatus
+from gateway.proxy.flights import Flight
+from gateway.settings.effective import Effective
+from gateway.telemetry.history import Stretch
 from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.tokenizers.commands import TokenizerCommand, TokenizerDone
 from gateway.tokenizers.status import TokenizerStatus
 from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.entry import ProbeStrip
 from gateway.workers.health import HealthCounter
-from gateway.workers.meters import EngineLoad
-from gateway.workers.model import Worker, WorkerId
+from gateway.workers.meters import EngineLoad, Failure
+from gateway.workers.model import Role, Worker, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,31 @@ class GatewayRow:
     loop_late_ms: float
     """Worst lateness of the event loop over about the last second."""
     stopping: bool
+    people: int = 1
+    """Open consoles, the asking one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What one policy would do with a request. `in_use`: it decides, with all it has learned; others are asked as
+    on their first day."""
+
+    role: Role
+    policy: str
+    in_use: bool
+    worker: WorkerId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose numbers: a worker's, a model's, or with neither the fleet's."""
+
+    worker: WorkerId | None = None
+    model: str | None = None
+
+
+FLEET = Subject()
 
 
 class Plane(Protocol):
@@ -102,6 +132,19 @@ class Plane(Protocol):
         """The last five minutes, a value a second, oldest first, NaN for nothing; of the fleet or one worker."""
         ...
 
+    def history(self, of: Subject, step_s: int, measures: Sequence[Measure]) -> Stretch | None:
+        """Up to a day of measures in rows of `step_s` (one of `gateway.telemetry.history.STEPS`); None: there is
+        nothing of it."""
+        ...
+
+    def flights(self, worker_id: WorkerId | None, most: int) -> Sequence[Flight]:
+        """The requests that have been under way for longest: a worker's, or all."""
+        ...
+
+    def failures(self, worker_id: WorkerId) -> Sequence[Failure]:
+        """How requests failed at a worker lately, oldest first."""
+        ...
+
     def past_events(self, most: int) -> Sequence[Event]:
         """The newest events of the journal, oldest first."""
         ...
@@ -112,6 +155,22 @@ class Plane(Protocol):
 
     def discovery(self) -> DiscoveryStatus | None:
         """What is seen of a Kubernetes cluster; None: nothing is looked for."""
+        ...
+
+    def people(self) -> Sequence[Person]:
+        """Whose consoles are open, in the order they came."""
+        ...
+
+    def routes(self) -> Sequence[RouteStatus]:
+        """Which policy serves which model and role, in the order in which they came."""
+        ...
+
+    async def explain(self, model: str | None, text: str) -> Sequence[Explained]:
+        """Which worker each policy would take for a chat of this one message. Raises GatewayError."""
+        ...
+
+    def settings(self) -> Sequence[Effective]:
+        """The settings in force, in the order of `--help`; always the same object."""
         ...
 
     def tokenizers(self) -> Sequence[TokenizerStatus]:

@@ -8,12 +8,15 @@ import asyncio
 import gc
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
+from gateway.access import AccessRole
 from gateway.errors import GatewayError
 from gateway.gateway import Gateway
+from gateway.presence import Person
 from gateway.settings.load import Loaded
 from gateway.tasks import first_of
 from gateway.telemetry.logs import LogRing, configure, get_logger
@@ -68,11 +71,20 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 async def serve(loaded: Loaded, ring: LogRing, beside: Beside = alone) -> int:
     """Serve with the console, or headless."""
-    async with Gateway(loaded.settings) as gateway, beside(gateway):
+    async with Gateway(loaded.settings, loaded.origins) as gateway, beside(gateway), over_ssh(gateway, ring):
         if loaded.settings.no_ui:
             settle_memory()
             return await until_stopped(gateway)
         return await until_quit(gateway, ring)
+
+
+def over_ssh(gateway: Gateway, ring: LogRing) -> AbstractAsyncContextManager[object]:
+    """The console for SSH clients, where a port for them was given."""
+    if gateway.settings.ssh_port is None:
+        return nullcontext()
+    from smg_console.ssh.server import SshServer
+
+    return SshServer(gateway, ring)
 
 
 async def until_stopped(gateway: Gateway) -> int:
@@ -95,7 +107,9 @@ async def until_quit(gateway: Gateway, ring: LogRing) -> int:
     plane = LocalPlane.of(gateway, read_only=settings.read_only)
     app = ConsoleApp(plane, theme=settings.theme, ascii_only=settings.ascii, log=ring, settled=settle_memory)
     on_signals(app.exit)
+    here = gateway.presence.enter(Person("console", AccessRole.ADMIN, "", time.time()))
     await app.run_async()
+    gateway.presence.leave(here)
     gateway.begin_stop()
     await gateway.drained(QUIT_GRACE_S)
     # Textual swallows a crash inside the app and tells it by its return code alone.

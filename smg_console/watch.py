@@ -8,8 +8,11 @@ import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 
+from gateway.tokenizers.status import TokenizerStatus
 from gateway.workers.model import WorkerId
 from smg_console.plane import GatewayRow, Plane, WorkerRow
+from smg_console.present.discovery import trouble
+from smg_console.present.incidents import Incident, incidents
 from smg_console.present.overview import Overview
 
 NAMES_KEPT = 2_000
@@ -19,6 +22,7 @@ SLICE = 100
 BIG = 200
 """Workers from which on numbers are taken once a second."""
 BIG_S = 1.0
+TOKENIZERS_S = 1.0
 
 
 class Watch:
@@ -28,6 +32,10 @@ class Watch:
         self.plane = plane
         self.gateway: GatewayRow = plane.gateway()
         self.discovery = plane.discovery()
+        self.tokenizers: Sequence[TokenizerStatus] = ()
+        """As of about a second ago."""
+        self.incidents: Sequence[Incident] = ()
+        """What is wrong, the gravest first."""
         self.rows: Sequence[WorkerRow] = ()
         self.overview = Overview()
         self.names: dict[WorkerId, str] = {}
@@ -38,6 +46,7 @@ class Watch:
         """Longest that the last look held the loop."""
         self._seq = -1
         self._looked_at = float("-inf")
+        self._tokenizers_at = float("-inf")
 
     async def look(self) -> None:
         """Take the picture anew, as far as it is due."""
@@ -49,6 +58,15 @@ class Watch:
         if seq != self._seq or due:
             self._seq, self._looked_at = seq, perf_counter()
             await self._look_at_all()
+        self._look_for_trouble()
+
+    def _look_for_trouble(self) -> None:
+        now = self.gateway.now
+        if abs(now - self._tokenizers_at) >= TOKENIZERS_S:
+            self._tokenizers_at, self.tokenizers = now, self.plane.tokenizers()
+        of_discovery = trouble(self.discovery, now)
+        others = [of_discovery] if of_discovery is not None else []
+        self.incidents = incidents(self.overview, self.gateway, self.tokenizers, others)
 
     async def _look_at_all(self) -> None:
         rows: list[WorkerRow] = []

@@ -5,7 +5,7 @@ plane's port through `gateway.proxy.control`; request ids come from there.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +18,12 @@ from gateway.errors import BadRequest, GatewayError
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.proxy.answers import error_body
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet
+from gateway.proxy.flights import Flight
 from gateway.proxy.routes import DATA_ROUTES
+from gateway.settings.effective import Effective
+from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
@@ -40,6 +44,12 @@ class Samples(Protocol):
 
     def sample(self, worker_id: WorkerId) -> WorkerSample: ...
 
+    def history(self, worker_id: WorkerId | None = None, model: str | None = None) -> History | None: ...
+
+
+def _nothing_flies(most: int, worker_id: WorkerId | None) -> Sequence[Flight]:
+    return ()
+
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
@@ -55,12 +65,16 @@ class ApiParts:
     version: str
     boot: str
     """Tells this process's event numbers from another's."""
+    explainer: Explainer
+    settings: Sequence[Effective]
     tokenizers: TokenizerRegistry
     tokenizer_operations: TokenizerOperations
     engines: Engines | None = None
     """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None
     """None: workers are not discovered."""
+    flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies
+    """The oldest requests under way, so many at most; of a worker, or of all."""
 
     @property
     def disaggregated(self) -> bool:
@@ -94,7 +108,20 @@ class Route:
 
 def build_app(parts: ApiParts) -> web.Application:
     """The application with all its routes."""
-    from gateway.api import discovery, events, info, openapi, probes, routing, tokenize, tokenizers, workers
+    from gateway.api import (
+        discovery,
+        events,
+        history,
+        info,
+        openapi,
+        probes,
+        process,
+        routing,
+        settings,
+        tokenize,
+        tokenizers,
+        workers,
+    )
 
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
     app[PARTS] = parts
@@ -102,8 +129,11 @@ def build_app(parts: ApiParts) -> web.Application:
         *probes.ROUTES,
         *info.ROUTES,
         *workers.ROUTES,
+        *history.ROUTES,
         *routing.ROUTES,
         *discovery.ROUTES,
+        *settings.ROUTES,
+        *process.ROUTES,
         *tokenizers.ROUTES,
         *tokenize.ROUTES,
         *events.ROUTES,
@@ -178,6 +208,24 @@ def _smg_error(status: int, code: str, text: str) -> web.Response:
     response = web.json_response(error_body(status, code, text), status=status)
     response.headers["X-SMG-Error-Code"] = code
     return response
+
+
+def actor_of(request: web.Request) -> str:
+    """Who asks, for the journal. On the Unix socket it is the gateway's own user, who is believed when programs of
+    his say whom they act for (`X-SMG-Actor: attach:anna`); over TCP it stays the API, with the name as a hint.
+
+    Raises BadRequest for a name that does not fit into a line.
+    """
+    name = request.headers.get("X-SMG-Actor", "")
+    if not name:
+        return "api"
+    if len(name) > 64 or not all(c.isascii() and (c.isalnum() or c in "._:@-") for c in name):
+        raise BadRequest(
+            f"X-SMG-Actor: given {name[:80]!r}, expected up to 64 letters, digits and . _ : @ -", field="X-SMG-Actor"
+        )
+    # Of a Unix socket the address is its path, of any other a tuple.
+    local = request.transport is not None and isinstance(request.transport.get_extra_info("sockname"), str)
+    return name if local else f"api:{name}"
 
 
 def whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:

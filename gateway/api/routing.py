@@ -1,21 +1,14 @@
-"""`POST /routing/explain`: for a given request, which worker each policy would take, and why."""
+"""`GET /routing`: which policy serves which model. `POST /routing/explain`: which worker each would take, and why."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
-import msgspec
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.api.app import PARTS, ApiParts, Route, json_response
+from gateway.api.app import PARTS, Route, json_response
 from gateway.api.bodies import decoded, judged
-from gateway.api.shapes import ExplainedJson, ExplainedRoleJson, NamedWorkerJson
-from gateway.completions.asked import FORMS
-from gateway.completions.asked import asked as asked_of
-from gateway.completions.prompts import prompts_for
-from gateway.errors import GatewayError
-from gateway.proxy.explain import RoleExplained, explained
-from gateway.proxy.hints import hints_of
+from gateway.api.shapes import ExplainedJson, ExplainedRoleJson, NamedWorkerJson, RouteJson, RoutesJson
+from gateway.proxy.explain import RoleExplained
 from gateway.workers.entry import Entry
 
 SHOWN = 100
@@ -36,31 +29,26 @@ class ExplainBody(BaseModel):
 async def explain(request: web.Request) -> web.Response:
     parts = request.app[PARTS]
     asked = judged(ExplainBody, decoded(await request.read()))
-    body = msgspec.json.encode(asked.request)
-    hints = hints_of(asked.route.encode("utf-8", "replace"), b"application/json", body)
-    headers = {name.lower(): value for name, value in asked.headers.items()}
-    caller = headers.get("authorization") or headers.get("x-forwarded-for") or headers.get("cookie")
-    key = headers.get("x-smg-routing-key")
-    tokens = await _tokens(parts, asked.route.encode("utf-8", "replace"), body, hints.model)
-    roles = explained(parts.fleet, hints, key, caller, len(body), parts.mono(), tokens)
-    answer: ExplainedJson = {
-        "model": parts.fleet.canonical(hints.model),
-        "roles": [_role_json(role) for role in roles],
-    }
+    model, roles = await parts.explainer.explain(asked.route, asked.request, asked.headers)
+    answer: ExplainedJson = {"model": model, "roles": [_role_json(role) for role in roles]}
     return json_response(answer)
 
 
-async def _tokens(parts: ApiParts, route: bytes, body: bytes, model: str | None) -> Sequence[int]:
-    """The prompt as ids, where the request would be put into ids; none where that cannot be done."""
-    name = parts.fleet.canonical(model)
-    if name is None or route not in FORMS or not parts.fleet.speaks_grpc(name):
-        return ()
-    tokenizer = parts.tokenizers.get(name)
-    try:
-        prompts = [] if tokenizer is None else await prompts_for(asked_of(route, body), tokenizer, None)
-    except GatewayError:
-        return ()
-    return prompts[0].ids if prompts else ()
+async def routing(request: web.Request) -> web.Response:
+    """Workers by id; `/workers` tells the rest."""
+    routes: list[RouteJson] = [
+        {
+            "model": found.model,
+            "role": found.role.value,
+            "policy": found.policy,
+            "by_label": found.by_label,
+            "candidates": list(found.candidates),
+            "left_out": [{"id": worker, "because": because} for worker, because in found.left_out],
+        }
+        for found in request.app[PARTS].explainer.routes()
+    ]
+    body: RoutesJson = {"routes": routes}
+    return json_response(body)
 
 
 def _named(entry: Entry) -> NamedWorkerJson:
@@ -87,6 +75,13 @@ def _role_json(role: RoleExplained) -> ExplainedRoleJson:
 
 
 ROUTES = [
+    Route(
+        "GET",
+        "/routing",
+        routing,
+        "Which policy serves which model, the workers it chooses from, and why not from others",
+        answer=RoutesJson,
+    ),
     Route(
         "POST",
         "/routing/explain",

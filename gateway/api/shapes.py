@@ -230,11 +230,57 @@ class ProbeJson(TypedDict):
     latency_ms: float
 
 
+class FailureJson(TypedDict):
+    """`count` requests in a row failed so, the last one `at` this time."""
+
+    at: Rfc3339 | None
+    why: str
+    count: int
+
+
 class HistoryJson(TypedDict):
     worker_id: str
     transitions: list[TransitionJson]
     probes: list[ProbeJson]
     events: list[EventJson]
+    failures: list[FailureJson]
+
+
+class TrackJson(TypedDict):
+    """Oldest first; null where nothing was measured. In rows of a second both are the same."""
+
+    mean: list[float | None]
+    peak: list[float | None]
+
+
+class MeasuresJson(TypedDict):
+    """Rows of `step_secs` seconds, the newest of which ends at `end`; null: nothing was ever measured."""
+
+    worker_id: str | None
+    model: str | None
+    step_secs: int
+    end: Rfc3339 | None
+    measures: dict[str, TrackJson]
+
+
+class FlightJson(TypedDict):
+    """A request under way. `attempt_secs`: since it was given to `worker`; `tokens`: events of its stream."""
+
+    request_id: str
+    route: str
+    model: str | None
+    stage: Literal["queued", "preparing", "connecting", "waiting", "answering", "retrying"]
+    age_secs: float
+    attempt_secs: float | None
+    attempts: int
+    worker: str | None
+    prefill_worker: str | None
+    streams: bool
+    tokens: int
+
+
+class FlightsJson(TypedDict):
+    requests: list[FlightJson]
 
 
 class BlindJson(TypedDict):
@@ -426,6 +472,53 @@ class ExplainedRoleJson(TypedDict):
 class ExplainedJson(TypedDict):
     model: str | None
     roles: list[ExplainedRoleJson]
+
+
+class OutOfRouteJson(TypedDict):
+    id: str
+    because: str
+
+
+class RouteJson(TypedDict):
+    """`model` null: workers that do not say what they serve. `by_label`: a worker's label set the policy."""
+
+    model: str | None
+    role: Literal["regular", "prefill", "decode"]
+    policy: str
+    by_label: bool
+    candidates: list[str]
+    left_out: list[OutOfRouteJson]
+
+
+class RoutesJson(TypedDict):
+    routes: list[RouteJson]
+
+
+class SettingJson(TypedDict):
+    """One setting; of a secret `value` says only whether it is set."""
+
+    name: str
+    flag: str
+    environment: str
+    group: str
+    description: str
+    value: str | int | float | bool | list[str] | None
+    default: str | int | float | bool | list[str] | None
+    origin: str
+
+
+class SettingsJson(TypedDict):
+    settings: list[SettingJson]
+
+
+class ProcessJson(TypedDict):
+    """At the moment `at`. Null: the system does not say."""
+
+    at: Rfc3339
+    pid: int
+    open_files: int | None
+    most_open_files: int | None
+    resident_bytes: int | None
 
 
 class TokenizerJson(TypedDict):

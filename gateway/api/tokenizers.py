@@ -9,7 +9,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.api.app import PARTS, Handler, Route, json_response
+from gateway.api.app import PARTS, Handler, Route, actor_of, json_response
 from gateway.api.bodies import decoded, judged
 from gateway.api.schemas import timestamp
 from gateway.api.shapes import (
@@ -29,8 +29,6 @@ from gateway.tokenizers.commands import AddTokenizer, RemoveTokenizer
 from gateway.tokenizers.entry import Entry, Progress
 from gateway.tokenizers.errors import SourceUnusable, TokenizerExists, TokenizerNotFound, TooManyTokenizers
 from gateway.tokenizers.status import TokenizerStatus
-
-ACTOR = "api"
 
 
 class AddTokenizerBody(BaseModel):
@@ -79,7 +77,7 @@ async def add(request: web.Request) -> web.Response:
     asked = judged(AddTokenizerBody, decoded(await request.read()))
     command = AddTokenizer(asked.name, asked.source, asked.chat_template_path or "")
     try:
-        done = await request.app[PARTS].tokenizer_operations.execute(command, ACTOR)
+        done = await request.app[PARTS].tokenizer_operations.execute(command, actor_of(request))
     except TokenizerExists as error:
         return _added(409, error.holder, Progress.FAILED, error.message)
     except SourceUnusable as error:
@@ -194,7 +192,7 @@ async def shown(request: web.Request) -> web.Response:
 async def remove(request: web.Request) -> web.Response:
     command = RemoveTokenizer(request.match_info["id"])
     try:
-        done = await request.app[PARTS].tokenizer_operations.execute(command, ACTOR)
+        done = await request.app[PARTS].tokenizer_operations.execute(command, actor_of(request))
     except TokenizerNotFound as error:
         missing: TokenizerRemovedJson = {"success": False, "message": error.message}
         return json_response(missing, 404)

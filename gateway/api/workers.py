@@ -4,7 +4,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from gateway.api.app import PARTS, Handler, Route, json_response, packed, seconds
+from gateway.api.app import PARTS, Handler, Route, actor_of, json_response, packed, seconds
 from gateway.api.bodies import (
     DrainBody,
     HealthBody,
@@ -44,12 +44,16 @@ from gateway.workers.model import Role, Secret
 
 def entry_of(request: web.Request) -> Entry:
     """The worker named in the path by id, or by a name such as `w3`. Raises BadRequest and WorkerNotFound."""
-    text = request.match_info["id"]
+    return named(request, request.match_info["id"], "id")
+
+
+def named(request: web.Request, text: str, field: str) -> Entry:
+    """The worker that a client means by an id, or by a name such as `w3`. Raises BadRequest and WorkerNotFound."""
     if is_worker_id(text):
         text = str(UUID(text))  # in any of its written forms
     elif not (text[:1] == "w" and text[1:].isascii() and text[1:].isdigit()):
         raise BadRequest(
-            f"id: given {text[:80]!r}, expected a worker's id (a UUID) or its name, such as w1", field="id"
+            f"{field}: given {text[:80]!r}, expected a worker's id (a UUID) or its name, such as w1", field=field
         )
     return request.app[PARTS].registry.find(text)
 
@@ -62,7 +66,7 @@ def shown(request: web.Request, entry: Entry) -> WorkerJson:
 
 async def execute(request: web.Request, command: Command) -> Done:
     """Give a command in the name of the API."""
-    cause = Cause("api", request.headers.get("X-Request-Id", ""))
+    cause = Cause(actor_of(request), request.headers.get("X-Request-Id", ""))
     return await request.app[PARTS].operations.execute(command, cause)
 
 
@@ -180,7 +184,8 @@ _PLAIN: dict[str, type[Uncordon] | type[Resume] | type[ProbeNow] | type[Retry] |
 
 
 async def history(request: web.Request) -> web.Response:
-    """What happened to a worker: its transitions, its last probes, and its events that the journal still has."""
+    """What happened to a worker: its transitions, its last probes, how requests failed there, and its events
+    that the journal still has."""
     entry = entry_of(request)
     worker = entry.worker
     journal = request.app[PARTS].registry.journal
@@ -194,7 +199,12 @@ async def history(request: web.Request) -> web.Response:
     ]
     happened = [event for event in journal.after(0, journal.seq) if event.fact.worker == worker.id]
     events = await in_slices(happened, lambda event: packed(event_json(event)))
-    return json_response({"worker_id": worker.id, "transitions": moves, "probes": probes, "events": events})
+    failures = [
+        {"at": timestamp(failure.at), "why": failure.why, "count": failure.count}
+        for failure in entry.meters.failures or ()
+    ]
+    body = {"worker_id": worker.id, "transitions": moves, "probes": probes, "events": events, "failures": failures}
+    return json_response(body)
 
 
 ROUTES = [

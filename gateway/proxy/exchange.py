@@ -14,6 +14,7 @@ from gateway.proxy.answers import refusal_code
 from gateway.proxy.bodies import with_members
 from gateway.proxy.discard import Discard
 from gateway.proxy.dispatch import Dispatch
+from gateway.proxy.flights import Flight, Stage
 from gateway.proxy.hints import Hints, hints_of
 from gateway.proxy.messages import AnswerHead, Request, request_head
 from gateway.proxy.pool import Dial
@@ -30,6 +31,9 @@ from gateway.workers.model import Role, Worker, WorkerId
 
 HELD_BYTES = 256 * 1024
 """An answer of announced length up to this goes out when it is whole: until then another worker can give it."""
+
+CLOSING_MARK = len(b"data: [DONE]\r\n\r\n")
+"""A piece of a stream up to this length is its closing mark, or a sign of life: no token."""
 
 
 class Waits(Enum):
@@ -56,12 +60,14 @@ class Exchange(Relay):
         "_query",
         "_reason",
         "_slow",
+        "_tail",
         "_tried",
         "_ttft_due",
         "_upstream",
         "_waits",
         "_whole",
         "_wrote",
+        "events",
     )
 
     role = Role.REGULAR
@@ -85,6 +91,10 @@ class Exchange(Relay):
         self._reason: tuple[int, str, str, bytes] | None = None
         """Status, code and text of the last failed attempt, and its worker's id."""
         self._waits = Waits.NOTHING
+        self._tail = b""
+        """The last piece of the answer, a stream's closing mark apart."""
+        self.events = 0
+        """Pieces of a stream that came: as engines write them, one each for a token or a few."""
         self._permit = self._ttft_due = self._whole = self._gathers = self._slow = False
 
     # --- the client's side ---
@@ -168,6 +178,45 @@ class Exchange(Relay):
         if dispatch is not None and dispatch.worker.id == worker_id and not self.sent and not self.over:
             self._attempt_failed(UpstreamError("became unhealthy before it answered"), gone=False)
 
+    @property
+    def since(self) -> float:
+        """Monotonic time at which it came."""
+        return self._due - self.traffic.settings.request_timeout_s
+
+    def is_at(self, worker_id: WorkerId) -> bool:
+        """Whether this worker has it now."""
+        return self._dispatch is not None and self._dispatch.worker.id == worker_id
+
+    def flight(self, now: float) -> Flight:
+        """Where the request stands."""
+        dispatch = self._dispatch
+        return Flight(
+            request_id=self.request.request_id.decode("latin-1"),
+            route=self.route_name,
+            model=self._query.model if dispatch is not None else self._hints.model,
+            stage=self._stage(dispatch),
+            age_s=now - self.since,
+            attempt_s=now - dispatch.began if dispatch is not None else None,
+            attempts=self._failed + (dispatch is not None),
+            worker=dispatch.worker.id if dispatch is not None else None,
+            prefill=self._prefill_worker(),
+            streams=self.streams,
+            tokens=self.events,
+        )
+
+    def _stage(self, dispatch: Dispatch | None) -> Stage:
+        if self._waits is not Waits.NOTHING:
+            return Stage.QUEUED
+        if dispatch is None:
+            return Stage.RETRYING if self._failed else Stage.PREPARING
+        if self._heard:
+            return Stage.ANSWERING
+        return Stage.CONNECTING if self._upstream is None else Stage.WAITING
+
+    def _prefill_worker(self) -> WorkerId | None:
+        """The worker of the other half, while that is under way."""
+        return None
+
     # --- choosing ---
 
     def _first_attempt(self, now: float) -> None:
@@ -230,6 +279,7 @@ class Exchange(Relay):
         """An attempt begins."""
         self._dispatch = dispatch = Dispatch(entry, now)
         self._heard = 0.0
+        self.events = 0
         if self.traffic.settings.first_byte_timeout_s:
             self.client.set_deadline(min(self._due, now + self.traffic.settings.first_byte_timeout_s))
         return dispatch
@@ -298,10 +348,22 @@ class Exchange(Relay):
 
     def on_body(self, data: bytes) -> None:
         self._pieces.append(data)
-        if self._ttft_due and self._dispatch is not None:
-            self._ttft_due = False
-            now = self.traffic.mono()
-            self._dispatch.entry.meters.ttft.add(now - self._dispatch.began, now)
+        dispatch = self._dispatch
+        if not self.streams or dispatch is None:
+            self._tail = data
+            return
+        if len(data) > CLOSING_MARK:
+            self._tail = data
+            self.events += 1
+            dispatch.entry.meters.output_tokens += 1
+        if self._ttft_due:
+            self._first_came(dispatch)
+
+    def _first_came(self, dispatch: Dispatch) -> None:
+        """The first of a stream's body."""
+        self._ttft_due = False
+        now = self.traffic.mono()
+        dispatch.entry.meters.ttft.add(now - dispatch.began, now)
 
     def on_flush(self) -> None:
         now = self.traffic.mono()
@@ -345,6 +407,8 @@ class Exchange(Relay):
         if self._dispatch is not None:
             outcome = Outcome.OK if status < 500 else Outcome.SERVER_ERROR
             self._dispatch.end(self.traffic, outcome, f"it answered {status}" if status in FAILURES else "")
+            if self._tail and status < 300:
+                self._dispatch.entry.meters.tell(self._tail, self.events)
         self._leave()
 
     def on_error(self, error: UpstreamError) -> None:

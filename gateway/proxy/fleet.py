@@ -5,7 +5,7 @@ for as long as a worker serves their model. A worker's label `policy` sets the p
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -150,12 +150,15 @@ class Fleet:
         return policy
 
     def _wanted(self, model: str | None, role: Role) -> str:
-        """The name of the policy for this model: what the first worker that serves it says, else the setting."""
-        if model is not None:
-            for entry in self.registry.serving(model, role):
-                name = entry.worker.labels.get("policy")
-                if name in POLICY_NAMES:
-                    return str(name)
+        return self.policy_name(self.registry.serving(model, role) if model is not None else (), role)
+
+    def policy_name(self, serving: Iterable[Entry], role: Role) -> str:
+        """The name of the policy for a model that these serve: what the first with the label says, else the
+        setting."""
+        for entry in serving:
+            name = entry.worker.labels.get("policy")
+            if name in POLICY_NAMES:
+                return str(name)
         return self.plan.policy_of(role)
 
     def policies(self) -> dict[Key, Policy]:

@@ -51,6 +51,7 @@ class Generated(Exchange):
     _prepared: Prepared | None = None
     _because: GatewayError | None = None
     """Why it cannot go to gRPC workers."""
+    _answer: Answer | None = None
 
     @property
     def _parts(self) -> Generating:
@@ -149,6 +150,10 @@ class Generated(Exchange):
         dispatch = self._dispatched(entry, now)
         left_s = max(1.0, self._due - now + GRACE_S)
         work = self._work(prepared, dispatch.worker)
+        self._answer = None
+        if isinstance(work, Generation):
+            self._answer = work.answer
+            entry.meters.prompt_tokens += sum(len(prompt.ids) for prompt in prepared.prompts)
         self._upstream = upstream = EngineUpstream(self._parts, dispatch.worker, work, self, left_s)
         upstream.begin()
 
@@ -193,6 +198,18 @@ class Generated(Exchange):
             bootstrap=meet,
             kv_transfer=wanted.kv_transfer,
         )
+
+    def on_body(self, data: bytes) -> None:
+        answer, dispatch = self._answer, self._dispatch
+        if answer is None or dispatch is None:
+            super().on_body(data)
+            return
+        self._pieces.append(data)
+        tokens = sum(choice.tokens for choice in answer.choices)
+        dispatch.entry.meters.output_tokens += tokens - self.events
+        self.events = tokens
+        if self._ttft_due:
+            self._first_came(dispatch)
 
     def on_error(self, error: UpstreamError) -> None:
         if isinstance(error, EngineLost) and error.gone and not self.over:

@@ -264,6 +264,11 @@ class ClientConnection(asyncio.Protocol):
             self._deadline.move(self._mono() + self._idle_s)
             self._transport.close()
 
+    @property
+    def under_way(self) -> Exchange | Tunnel | None:
+        """The request on a data route that this connection has under way."""
+        return self._exchange if isinstance(self._exchange, Exchange | Tunnel) else None
+
     def worker_silent(self, worker_id: WorkerId) -> None:
         """A worker is unhealthy and silent: move on, if it is waited for here."""
         if isinstance(self._exchange, Exchange | Tunnel):

@@ -127,6 +127,12 @@ class PairExchange(Exchange):
         else:
             super().worker_silent(worker_id)
 
+    def is_at(self, worker_id: WorkerId) -> bool:
+        return super().is_at(worker_id) or worker_id == self._prefill_worker()
+
+    def _prefill_worker(self) -> WorkerId | None:
+        return self._leg.dispatch.worker.id if self._leg is not None else None
+
     # --- ends ---
 
     def _settled(self) -> None:

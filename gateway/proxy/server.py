@@ -5,6 +5,7 @@ Composes listener, exchanges, pools and policy; decides nothing about requests i
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from gateway.proxy.addresses import Address, bound_sockets
 from gateway.proxy.admission import Admission
 from gateway.proxy.control import ControlDoor
 from gateway.proxy.fleet import Fleet, RoutingPlan
+from gateway.proxy.flights import Flight, oldest
 from gateway.proxy.front import Front
 from gateway.proxy.generating import Generating
 from gateway.proxy.listener import ClientConnection
@@ -92,6 +94,8 @@ class DataPlane:
         """What gRPC workers take has been loaded, or is being."""
         self._front: Front | None = None
         self._servers: list[asyncio.Server] = []
+        self._private: list[asyncio.Server] = []
+        """Those that go on while the others take no new connections."""
         self._addresses: tuple[Address, ...] = ()
 
     async def __aenter__(self) -> Self:
@@ -159,6 +163,11 @@ class DataPlane:
     def stopping(self) -> bool:
         return self._traffic.stopping
 
+    def flights(self, most: int, worker_id: WorkerId | None = None) -> list[Flight]:
+        """The requests under way, the oldest first; of one worker, or of all."""
+        connections = self._front.connections if self._front is not None else ()
+        return oldest(connections, most, self._traffic.mono(), worker_id)
+
     # --- what goes on beside the requests ---
 
     def _later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
@@ -225,6 +234,13 @@ class DataPlane:
         self._addresses = tuple(Address.of(sock) for sock in sockets)
         return self._addresses[0]
 
+    async def serve_also(self, sock: socket.socket) -> None:
+        """Serve on this listening Unix socket too, and go on while the data plane stops: operators watch it stop."""
+        front = self._front
+        if front is None:
+            raise RuntimeError("serve inside `async with`")
+        self._private.append(await front.loop.create_unix_server(lambda: ClientConnection(front), sock=sock))
+
     def begin_stop(self) -> None:
         """Take no new connections, close idle ones, and make every answer the last of its connection."""
         if self._traffic.stopping:
@@ -254,6 +270,8 @@ class DataPlane:
     async def close(self) -> None:
         """Stop, ending what is still under way: streams with an error event, other answers by closing."""
         self.begin_stop()
+        for server in self._private:
+            server.close()
         front = self._front
         if front is not None:
             cut_short = self._traffic.in_flight
@@ -267,9 +285,10 @@ class DataPlane:
         if self._traffic.generating is not None:
             await self._traffic.generating.scope.close()
         await self._pools.close()
-        for server in self._servers:
+        for server in (*self._servers, *self._private):
             await server.wait_closed()
         self._servers.clear()
+        self._private.clear()
 
     async def _flushed(self, front: Front) -> None:
         """Give last words a moment to leave, then close what has not gone."""

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from gateway.errors import GatewayError
 from gateway.proxy.answers import refusal_code
 from gateway.proxy.dispatch import Dispatch
+from gateway.proxy.flights import Flight, Stage
 from gateway.proxy.messages import AnswerHead, Request, upgrade_head
 from gateway.proxy.pool import Dial
 from gateway.proxy.relay import Client, Relay
@@ -69,6 +70,7 @@ class Tunnel(Relay):
         "_tried",
         "_upstream",
         "_worker_ended",
+        "since",
     )
 
     _place: Place
@@ -83,6 +85,7 @@ class Tunnel(Relay):
         self._query = Query(None)
         self._idle_s = traffic.settings.websocket_idle_timeout_s
         self._due = inf
+        self.since = traffic.mono()
         self._kept: list[bytes] = []
         """What the client sent before the worker agreed."""
         self._connected = False
@@ -151,6 +154,28 @@ class Tunnel(Relay):
         dispatch = self._dispatch
         if dispatch is not None and dispatch.worker.id == worker_id and not self.sent and not self.over:
             self._failed(UpstreamError("became unhealthy before it answered"), gone=False)
+
+    def is_at(self, worker_id: WorkerId) -> bool:
+        """Whether this worker has it."""
+        return self._dispatch is not None and self._dispatch.worker.id == worker_id
+
+    def flight(self, now: float) -> Flight:
+        """Where the websocket stands."""
+        dispatch = self._dispatch
+        stage = Stage.WAITING if self._upstream is not None else Stage.CONNECTING
+        return Flight(
+            request_id=self.request.request_id.decode("latin-1"),
+            route=self.route_name,
+            model=self._query.model,
+            stage=Stage.ANSWERING if self._connected else stage,
+            age_s=now - self.since,
+            attempt_s=now - dispatch.began if dispatch is not None else None,
+            attempts=len(self._tried) + (dispatch is not None),
+            worker=dispatch.worker.id if dispatch is not None else None,
+            prefill=None,
+            streams=self._connected,
+            tokens=0,
+        )
 
     def shut_down(self) -> None:
         """The gateway stops now."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.model import Settings, environment_name, flag
+from gateway.settings.ssh import SshSettings
 from gateway.settings.tokenizers import TokenizerSettings
 from gateway.settings.traffic import prefill_workers
 
@@ -24,6 +25,8 @@ def conflict(settings: Settings, origins: Mapping[str, str]) -> str | None:
 
     if settings.port and settings.port == settings.prometheus_port and not settings.disable_prometheus:
         return f"{named('port')} and {named('prometheus_port')} are both {settings.port}; give them different ports"
+    if (problem := _ssh(settings, origins)) is not None:
+        return problem
     for name, switch in _useless(settings):
         if _strength(name, origins) >= _strength(switch, origins) and origins[name] != DEFAULT:
             why = "is for the console, which" if switch == "no_ui" else "has no effect with"
@@ -84,6 +87,21 @@ def _discovery(settings: Settings, origins: Mapping[str, str]) -> str | None:
     return None
 
 
+def _ssh(settings: Settings, origins: Mapping[str, str]) -> str | None:
+    """Settings of the SSH server without it, or its port taken twice."""
+    if settings.ssh_port is None:
+        for name in SshSettings.model_fields:
+            if origins[name] != DEFAULT:
+                return f"{spelling(name, origins)} is for --ssh-port, which is not given"
+        return None
+    taken = ["port", *([] if settings.disable_prometheus else ["prometheus_port"])]
+    for name in taken:
+        if settings.ssh_port and settings.ssh_port == getattr(settings, name):
+            both = f"{spelling('ssh_port', origins)} and {spelling(name, origins)} are both {settings.ssh_port}"
+            return f"{both}; give them different ports"
+    return None
+
+
 def spelling(name: str, origins: Mapping[str, str]) -> str:
     """How the user wrote a setting: variable or file and key if it came from there, else the flag."""
     return flag(name) if origins[name] == DEFAULT else origins[name]
@@ -91,7 +109,7 @@ def spelling(name: str, origins: Mapping[str, str]) -> str:
 
 def _useless(settings: Settings) -> Iterator[tuple[str, str]]:
     """Settings that have no effect, each with the switch that takes it."""
-    if settings.no_ui:
+    if settings.no_ui and settings.ssh_port is None:
         for name in ("theme", "ascii", "read_only"):
             if getattr(settings, name):
                 yield name, "no_ui"

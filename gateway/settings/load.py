@@ -28,6 +28,8 @@ _KINDS = {
     "tuple_type": "expected a list of strings",
 }
 _LINK_NAME = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_OF_CLIENTS = frozenset(("SMG_CONSOLE_API_KEY", "SMG_CONSOLE_GATEWAY"))
+"""Variables for those who reach a gateway from outside, which may be set where one is started too."""
 _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://.*")
 
 
@@ -64,8 +66,10 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: str | N
 
 
 def without_terminal(loaded: Loaded) -> Loaded:
-    """The same settings, headless: what is for the console alone counts for nothing."""
-    changed = {"no_ui": True, "theme": None, "ascii": False, "read_only": False}
+    """The same settings, headless: what is for the console alone counts for nothing, unless SSH clients get it."""
+    changed: dict[str, Any] = {"no_ui": True}
+    if loaded.settings.ssh_port is None:
+        changed |= {"theme": None, "ascii": False, "read_only": False}
     origins = {**loaded.origins, **dict.fromkeys(changed, "no terminal")}
     return Loaded(loaded.settings.model_copy(update=changed), origins)
 
@@ -115,7 +119,7 @@ def _ours(environment: Mapping[str, str]) -> dict[str, str]:
     known = {environment_name(name) for name in (*Settings.model_fields, "config")}
     found: dict[str, str] = {}
     for variable, text in environment.items():
-        if not variable.startswith("SMG_CONSOLE_") or _LINK_VALUE.fullmatch(text):
+        if not variable.startswith("SMG_CONSOLE_") or _LINK_VALUE.fullmatch(text) or variable in _OF_CLIENTS:
             continue
         if variable in known:
             found[variable] = text
@@ -151,6 +155,7 @@ def _is_url(value: object) -> bool:
 
 def _expected(name: str, kind_of_error: str, message: str) -> str:
     schema = Settings.model_json_schema()["properties"][name]
+    schema = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
     kind = schema.get("type", "")
     if kind in ("integer", "number"):
         return f"expected {'a whole number' if kind == 'integer' else 'a number'}{_limits(schema)}"

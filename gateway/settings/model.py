@@ -18,6 +18,7 @@ from pydantic import (
 
 from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.fields import Host, Port, Seconds, Urls, setting
+from gateway.settings.ssh import SshSettings
 from gateway.settings.tokenizers import TokenizerSettings
 from gateway.settings.traffic import TrafficSettings
 
@@ -31,6 +32,12 @@ def _filled(value: Any) -> Any:
 def _path(value: str) -> str:
     if not value.startswith("/") or any(not 32 < ord(c) < 127 for c in value):
         raise ValueError("expected a path such as /health")
+    return value
+
+
+def _socket(value: str) -> str:
+    if value != "none" and (not value.startswith("/") or not value.isprintable()):
+        raise ValueError("expected an absolute path, or none")
     return value
 
 
@@ -48,7 +55,7 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
-class Settings(TrafficSettings, DiscoverySettings, TokenizerSettings):
+class Settings(TrafficSettings, DiscoverySettings, TokenizerSettings, SshSettings):
     """Everything that can be set. Times in seconds, sizes in bytes."""
 
     worker_urls: Urls = setting(
@@ -73,6 +80,13 @@ class Settings(TrafficSettings, DiscoverySettings, TokenizerSettings):
     host: Host = setting("0.0.0.0", "Serving", "Address to serve on.", "HOST")
     port: Port = setting(
         30000, "Serving", "Port to serve on, data plane and control API alike; 0: any free one.", "PORT"
+    )
+    control_socket: Annotated[str, AfterValidator(_socket)] | None = setting(
+        None,
+        "Serving",
+        "Unix socket for this user's consoles and commands, or none (default: smg-console/<port>.sock in the "
+        "user's runtime directory).",
+        "PATH",
     )
     request_timeout_secs: Seconds = setting(1800.0, "Serving", "Longest time for a whole request.", "SECS")
     connect_timeout_secs: Seconds = setting(10.0, "Serving", "Longest time for connecting to a worker.", "SECS")
@@ -180,6 +194,7 @@ GROUPS = (
     "Tokenizers",
     "Metrics and logs",
     "Console",
+    "SSH",
 )
 """The groups in the order of `--help`."""
 SECRETS = frozenset(("worker_api_key",))

@@ -4,6 +4,7 @@ The data plane calls `began` when a request is dispatched and `ended` exactly on
 cancelled or failed; so `in_flight` is exact by construction. Nothing here knows of states or sockets.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -51,6 +52,22 @@ class EngineLoad:
         return max(0, waiting + in_flight - self.in_flight)
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A way in which requests failed at a worker. `at` is wall-clock seconds, of the last one."""
+
+    at: float
+    why: str
+    count: int = 1
+    """How many failed so in a row."""
+
+
+FAILURES_KEPT = 20
+TOLD_KEPT = 32
+TOLD_BYTES = 512
+"""What is kept of an answer's end: usage stands there, in every engine's answers."""
+
+
 class Mirror(Protocol):
     """Keeps a figure derived from one worker's load up to date, so that nobody has to ask every worker."""
 
@@ -68,6 +85,7 @@ class WorkerMeters:
 
     __slots__ = (
         "cancelled",
+        "failures",
         "heard",
         "in_flight",
         "last_error",
@@ -75,9 +93,12 @@ class WorkerMeters:
         "mirrors",
         "ok",
         "on_idle",
+        "output_tokens",
+        "prompt_tokens",
         "requests",
         "response",
         "server_errors",
+        "told",
         "transport_errors",
         "ttft",
     )
@@ -99,6 +120,13 @@ class WorkerMeters:
         self.last_error = ""
         self.last_error_at: float | None = None
         """Wall-clock seconds."""
+        self.failures: deque[Failure] | None = None
+        """The last ways in which requests failed, oldest first; None: none ever did."""
+        self.prompt_tokens = self.output_tokens = 0.0
+        """So far, as far as engines told. Of streams the events are counted as they come."""
+        self.told: list[tuple[bytes, int]] = []
+        """The ends of answers, each with the events counted of it: the sampler reads the usage in them, off the
+        requests' way, and empties the list. The first `TOLD_KEPT` between two samples stand for all."""
         self.on_idle: Callable[[], None] | None = None
         """Called when `in_flight` falls to 0; set by the registry while the worker drains."""
         self.mirrors: tuple[Mirror, ...] = ()
@@ -136,6 +164,20 @@ class WorkerMeters:
         in_flight = self.in_flight
         for mirror in self.mirrors:
             mirror.moved(in_flight)
+
+    def tell(self, end: bytes, events: int) -> None:
+        """A complete answer ended with these bytes."""
+        if len(self.told) < TOLD_KEPT:
+            self.told.append((end[-TOLD_BYTES:], events))
+
+    def blamed(self, why: str, at: float) -> None:
+        """A request failed here. `at` is wall-clock seconds."""
+        if self.failures is None:
+            self.failures = deque(maxlen=FAILURES_KEPT)
+        if self.failures and self.failures[-1].why == why:
+            self.failures.append(Failure(at, why, self.failures.pop().count + 1))
+        else:
+            self.failures.append(Failure(at, why))
 
     def failed(self, why: str, at: float) -> None:
         """Keep the last error for the console. `at` is wall-clock seconds."""

@@ -389,6 +389,7 @@ class Registry:
 
     def observe_failed_request(self, entry: Entry, trial: Trials | None, why: str, cause: Cause) -> None:
         """A request failed at this worker. `trial` is what the entry had when it was sent there."""
+        entry.meters.blamed(why, self._wall())
         settings, state = self.breaker_settings, entry.worker.breaker.state
         if settings.disabled or self.entries.get(entry.worker.id) is not entry:
             return

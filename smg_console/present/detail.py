@@ -1,58 +1,28 @@
-"""One worker, whole: facts, its place in the diagram, health, load, capabilities and history. Pure."""
+"""One worker in words: facts, health, load, capabilities and history; its JSON. Pure."""
 
 import json
-from collections.abc import Sequence
-from itertools import zip_longest
 
 from gateway.api.schemas import plain
 from gateway.workers.availability import availability
 from gateway.workers.model import Circuit, State
 from smg_console.plane import WorkerRow
-from smg_console.present import diagram, fleet, graphs, numbers
+from smg_console.present import fleet, numbers
 from smg_console.present.feed import clock
-from smg_console.present.runs import BLANK, Line, Run, cut
+from smg_console.present.runs import Line, Run
 from smg_console.present.states import next_step, state_text
 
 NAME = 15
-TWO_COLUMNS = 118
-"""Width from which on facts and numbers stand side by side."""
 
 
 def _pair(name: str, value: object, style: str = "") -> Line:
     return ((f"  {name:<{NAME}}", "muted"), (str(value), style))
 
 
-def _title(text: str) -> Line:
-    return ((text, "bold accent"),)
+LEFT: Line = ((" This worker has left the fleet; this is how it was last seen. Esc goes back.", "bold warning"),)
 
 
-def detail_lines(
-    row: WorkerRow, now: float, width: int, get: graphs.Get, taken: int, *, ascii_only: bool = False
-) -> list[Line]:
-    """All there is to say about a worker. `get` gives its series, `taken` numbers the newest sample."""
-    lines = _head(row, now)
-    if width >= TWO_COLUMNS:
-        half = width - diagram.WIDTH - 4
-        drawn = graphs.stacked(get, taken, half, diagram.HEIGHT, ascii_only=ascii_only)
-        lines += _side_by_side(_place(row), drawn, diagram.WIDTH + 4)
-        left = [*_facts(row), BLANK, *_capabilities(row)]
-        right = [*_health(row, now), BLANK, *_load(row)]
-        lines += [BLANK, *_side_by_side(left, right, diagram.WIDTH + 4)]
-    else:
-        if width >= diagram.WIDTH:
-            lines += [*_place(row), BLANK]
-        lines += [*_health(row, now), BLANK, *_load(row), BLANK]
-        lines += [*graphs.beside(get, taken, width, 5, ascii_only=ascii_only), BLANK]
-        lines += [*_facts(row), BLANK, *_capabilities(row)]
-    lines += [BLANK, *_history(row, now)]
-    return [cut(line, width) for line in lines]
-
-
-def _side_by_side(left: Sequence[Line], right: Sequence[Line], at: int) -> list[Line]:
-    return [(*cut(a, at), *b) for a, b in zip_longest(left, right, fillvalue=BLANK)]
-
-
-def _head(row: WorkerRow, now: float) -> list[Line]:
+def head(row: WorkerRow, now: float, *, gone: bool = False) -> list[Line]:
+    """Who it is, how it is and since when, why, and what happens next: three lines."""
     worker = row.worker
     text, style = state_text(worker)
     since = f"since {clock(worker.since)} ({numbers.age(now - worker.since)})"
@@ -64,23 +34,15 @@ def _head(row: WorkerRow, now: float) -> list[Line]:
             (f"  {since}", ""),
         ),
         ((" why   ", "muted"), (fleet.why(row), "")),
-        ((" next  ", "muted"), (next_step(worker), "")),
-        BLANK,
+        LEFT if gone else ((" next  ", "muted"), (next_step(worker), "")),
     ]
 
 
-def _place(row: WorkerRow) -> list[Line]:
-    """Where the worker stands in the diagram; the way it came is lit."""
-    moves = row.worker.transitions
-    came = {diagram.arrow_of((moves[-1].old, moves[-1].new))} if moves else set()
-    return diagram.large({row.worker.state: 1}, came, row.worker.state)
-
-
-def _facts(row: WorkerRow) -> list[Line]:
+def facts(row: WorkerRow) -> list[Line]:
+    """What is asked of it, and what keeps requests from it."""
     worker = row.worker
     drain, available = worker.drain, availability(worker)
     lines = [
-        _title("Facts"),
         _pair(
             "takes requests",
             "yes" if available.routable else f"no, {available.because.partition(':')[0]}",
@@ -98,6 +60,9 @@ def _facts(row: WorkerRow) -> list[Line]:
     if breaker.state is not Circuit.CLOSED:
         until = f", until {clock(breaker.until)}" if breaker.until is not None else ""
         lines.append(_pair("breaker", f"{breaker.state.value}{until}: {breaker.reason}", "unhealthy"))
+    else:
+        closed = f"closed since {clock(breaker.since)}: {breaker.reason}" if breaker.since is not None else "closed"
+        lines.append(_pair("breaker", closed))
     if worker.ejected:
         lines.append(_pair("ejected", worker.ejected, "unhealthy"))
     if drain is not None:
@@ -107,39 +72,26 @@ def _facts(row: WorkerRow) -> list[Line]:
     return lines
 
 
-def _health(row: WorkerRow, now: float) -> list[Line]:
+def health(row: WorkerRow, now: float) -> list[Line]:
+    """What its probes say."""
     health = row.health
     counter = health.counter
     last = f"{numbers.age(now - health.last_check)} ago" if health.last_check is not None else "never"
     took = f", took {health.latency_ms:.1f} ms" if health.latency_ms is not None else ""
     run = f"{counter.fail_run} bad" if counter.fail_run else f"{counter.ok_run} good"
     lines = [
-        _title("Health"),
         _pair("verdict", f"{row.worker.health}, {run} in a row", "unhealthy" if counter.fail_run else ""),
         _pair("last probe", last + took),
-        _strip(row),
     ]
     if health.last_error:
         lines.append(_pair("last bad probe", health.last_error, "unhealthy"))
     return lines
 
 
-def _strip(row: WorkerRow) -> Line:
-    """The last probes, newest at the right: low for good, high for bad."""
-    runs: list[Run] = [(f"  {'last probes':<{NAME}}", "muted")]
-    for probe in row.health.recent:
-        char, style = ("▁", "ready") if probe.ok else ("█", "failed")
-        if runs[-1][1] == style:
-            runs[-1] = (runs[-1][0] + char, style)
-        else:
-            runs.append((char, style))
-    return tuple(runs)
-
-
-def _load(row: WorkerRow) -> list[Line]:
+def load(row: WorkerRow) -> list[Line]:
+    """Its numbers now."""
     sample, load = row.sample, row.load
     lines = [
-        _title("Load"),
         _pair("requests", f"{row.in_flight} in flight, {numbers.rate(sample.requests_per_s)}/s, {row.requests} in all"),
         _pair(
             "errors",
@@ -163,33 +115,42 @@ def _load(row: WorkerRow) -> list[Line]:
     return lines
 
 
-def _capabilities(row: WorkerRow) -> list[Line]:
+def capabilities(row: WorkerRow) -> list[Line]:
+    """What it told of itself, and its labels."""
     told = row.worker.capabilities
-    lines = [_title("Capabilities"), _pair("engine", f"{told.engine} {told.version or ''}")]
+    lines = [_pair("engine", f"{told.engine} {told.version or ''}")]
     names = ("context_length", "tp_size", "dp_size", "max_running_requests", "max_total_tokens", "tokenizer_path")
     known = ((name, getattr(told, name)) for name in names)
     lines += [_pair(name.replace("_", " "), value) for name, value in known if value is not None]
-    labels = [f"{name}={text}" for name, text in row.worker.spec.labels.items()]
-    lines.append(_pair("labels", "  ".join(labels) or "none", "" if labels else "muted"))
+    own = row.worker.spec.labels
+    lines += [_pair("label", f"{name}={text}") for name, text in own.items()] or [_pair("labels", "none", "muted")]
+    found = [f"{name}={text}" for name, text in told.labels.items() if name not in own]
+    if found:
+        lines.append(_pair("found", "  ".join(found), "muted"))
     if told.missing:
         lines.append(_pair("did not answer", "; ".join(told.missing), "muted"))
     return lines
 
 
-def _history(row: WorkerRow, now: float) -> list[Line]:
+WIDE = 100
+
+
+def history(row: WorkerRow, now: float, width: int) -> list[Line]:
+    """Its moves, newest first: when, to which state, for how long, why, and by whom. In two lines each where there is
+    little room."""
     moves = row.worker.transitions
-    lines = [_title("History, newest first")]
+    lines: list[Line] = []
     ends = [*(move.at for move in moves[1:]), now]
     for move, end in reversed(list(zip(moves, ends, strict=True))):
-        lines.append(
-            (
-                (f"  {clock(move.at)}  ", "muted"),
-                (f"{move.new:<12}", move.new.value if move.new is not State.GONE else "gone"),
-                (f"for {numbers.age(end - move.at):<7} ", "muted"),
-                (f"{move.why} ", ""),
-                (f"({move.who})", "muted"),
-            )
+        when: tuple[Run, ...] = (
+            (f" {clock(move.at)}  ", "muted"),
+            (f"{move.new:<12}", move.new.value if move.new is not State.GONE else "gone"),
+            (f"for {numbers.age(end - move.at):<7} ", "muted"),
         )
+        if width >= WIDE:
+            lines.append((*when, (f"{move.why} ", ""), (f"({move.who})", "muted")))
+        else:
+            lines += [(*when, (f"by {move.who}", "muted")), ((f"   {move.why}", ""),)]
     return lines
 
 
@@ -197,11 +158,3 @@ def json_lines(row: WorkerRow) -> list[Line]:
     """The worker's facts as JSON, keys left out."""
     text = json.dumps(plain(row.worker), indent=2, default=str)
     return [((line, ""),) for line in text.splitlines()]
-
-
-def log_lines(lines: Sequence[str], most: int) -> list[Line]:
-    """The tail of the log."""
-    shown = [part for line in list(lines)[-most:] for part in line.splitlines()]
-    return [
-        ((line, "error" if " ERROR" in line[:40] else "warning" if " WARNING" in line[:40] else ""),) for line in shown
-    ]

@@ -80,12 +80,17 @@ def arrow_of(move: Move) -> Move:
     return _SAME_ARROW.get(move, move)
 
 
-def large(counts: Mapping[State, int], lit: Collection[Move], here: State | None = None) -> list[Line]:
-    """The picture, `HEIGHT` lines of `WIDTH` cells. `lit` arrows shine; `here` marks the box of one worker."""
+def large(
+    counts: Mapping[State, int],
+    lit: Collection[Move],
+    below: Mapping[State, str] | None = None,
+) -> list[Line]:
+    """The picture, `HEIGHT` lines of `WIDTH` cells. `lit` arrows shine; `below` is what stands in the boxes instead
+    of the counts."""
     cells: Cells = {}
     for state, (x, y) in _PLACES.items():
-        count = "" if here is not None else str(counts.get(state, 0))
-        _draw_box(cells, x, y, state, "▲ here" if state is here else count, lively=bool(counts.get(state)))
+        text = below.get(state, "") if below is not None else str(counts.get(state, 0))
+        _draw_box(cells, x, y, state, text, lively=bool(counts.get(state)))
     for move, path in _PATHS.items():
         style = f"bold {move[1].value}" if move in lit else "muted"
         for x, y, char in path:

@@ -10,6 +10,7 @@ from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.kubernetes.status import ReflectorStatus
 from smg_console.present import numbers
 from smg_console.present.feed import clock
+from smg_console.present.incidents import Incident
 from smg_console.present.runs import BLANK, Line, Run, cut, cut_middle, fit, printable
 
 NAME = 15
@@ -34,29 +35,19 @@ FLAGS = (
 MANIFESTS = "smg-console k8s-manifests --namespace llm --selector app=sglang"
 
 
-def incident_line(status: DiscoveryStatus | None, now: float, width: int) -> Line | None:
-    """What is wrong, since when, and the key that shows it; None while all is well."""
-    found = _trouble(status, now) if status is not None else None
-    if found is None:
+def trouble(status: DiscoveryStatus | None, now: float) -> Incident | None:
+    """What is wrong with it; None while all is well."""
+    if status is None:
         return None
-    word, text, style = found
-    right: list[Run] = [(f" {KEY}", "bold accent"), (" shows it ", "muted")]
-    room = width - sum(cell_len(run[0]) for run in right)
-    left = ((f" {word} ", f"bold {style}"), (printable(text), ""))
-    return (*cut(left, room), *right)
-
-
-def _trouble(status: DiscoveryStatus, now: float) -> tuple[str, str, str] | None:
-    """The word for it, the sentence, and the style."""
     watch = status.watch
     blind = watch.blind_since is not None and now - watch.blind_since >= LEAST_BLIND_S
-    since = f"since {clock(watch.blind_since)} " if blind and watch.blind_since is not None else ""
+    since = watch.blind_since if blind else None
     if watch.missing_permission:
-        return "✗ discovery lacks a permission", f"{since}{watch.missing_permission}", "error"
+        return Incident("✗ discovery lacks a permission", watch.missing_permission, True, since, KEY)
     if blind:
-        return "✗ discovery is blind", f"{since}{watch.blind_why}", "error"
+        return Incident("✗ discovery is blind", watch.blind_why, True, since, KEY)
     if status.sharing is not None and status.sharing.problem:
-        return "! operations are not shared", status.sharing.problem, "warning"
+        return Incident("! operations are not shared", status.sharing.problem, False, None, KEY)
     return None
 
 

@@ -49,7 +49,7 @@ def problem(words: Sequence[str]) -> str:
 
 def matches(row: Told, words: Sequence[str]) -> bool:
     """Whether all words fit; one that begins with `-` must not."""
-    return all(_fits(row, word.removeprefix("-")) != word.startswith("-") for word in words)
+    return all(word == "-" or _fits(row, word.removeprefix("-")) != word.startswith("-") for word in words)
 
 
 def _fits(row: Told, word: str) -> bool:

@@ -36,9 +36,16 @@ ANYWHERE = (
     ("s", "service discovery: pods seen, and why not"),
     ("z", "tokenizers: state, caches, and a text's tokens"),
     ("e", "events: the journal, followed and filtered"),
-    ("l", "the log"),
+    ("m", "models and routing: policies, shares, explain"),
+    (",", "settings in force, and where each came from"),
+    ("!", "what is wrong: shows what the strip above tells of"),
+    ("u", "who is connected: users over SSH and elsewhere"),
+    ("l", "the log, followed and filtered"),
+    ("Ctrl+S", "save a picture; reports are among : commands"),
+    ("h", "graphs: a minute to a day of fleet, models, workers"),
     ("t", "next theme"),
     ("?", "this help"),
+    ("Ctrl+Z", "suspend; asks, as the gateway stops with it"),
     ("q", "quit; asks when requests are in flight"),
 )
 HALF = 50
@@ -52,6 +59,7 @@ ON_LISTINGS = (
     ("Enter", "the worker an event is about"),
     ("/", "filter; a word with - before it must not be there"),
     ("", "events: worker:w3 kind:drain by:api"),
+    ("", "log: level:warning"),
     ("", "settings: group:health from:--port is:set"),
     ("Esc", "drops the filter; back"),
 )
@@ -64,10 +72,38 @@ ON_TOKENIZERS = (
     ("Ctrl+T", "with the tokenizer's own special tokens, or not"),
     ("Esc", "from the text to the table; back"),
 )
+ON_ROUTING = (
+    ("j k, arrows", "move from model to model"),
+    ("Tab", "to the workers' shares, which scroll"),
+    ("Enter  i  /", "type a prompt: who would get it, and why"),
+    ("Esc", "to the table; back"),
+)
 
+ON_GRAPHS = (
+    ("j k, arrows", "whose: the fleet, its models, its workers"),
+    ("f  M  w", "the fleet; the next model; the next worker"),
+    ("+ -", "zoom: a minute to a day"),
+    ("Space", "pause and go on"),
+    ("Left Right", "cursor with exact values; Shift: by ten"),
+    ("PgUp PgDn", "back and on in time; g the oldest, G or End now"),
+    ("1 to 8", "one graph alone; 0 all"),
+    ("Esc", "cursor off, all graphs, back"),
+)
+
+ON_WORKER = (
+    ("Tab", "to the next part, and the next page"),
+    ("Left Right", "pages, where it has some; 1 to 6 one of them"),
+    ("j k, arrows", "scroll a part; PgDn PgUp, g and G"),
+    ("h", "its graphs"),
+    ("Esc", "back"),
+)
+
+WORKER = (("Worker", ON_WORKER), ("Acts on the worker", ACTS))
+GRAPHS = (("Graphs", ON_GRAPHS),)
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
 READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
-LISTING = (("Events, settings", ON_LISTINGS),)
+LISTING = (("Events, settings, log", ON_LISTINGS),)
+ROUTING = (("Routing", ON_ROUTING),)
 TOKENIZERS = (("Tokenizers", ON_TOKENIZERS),)
 """Groups of keys by where one is; those that work anywhere come after them."""
 

@@ -32,6 +32,8 @@ def _who(gateway: GatewayRow, width: int, *, read_only: bool) -> list[Run]:
     left.append((gateway.address.removeprefix("http://"), "bold"))
     if roomy:
         left += [("  ", ""), (gateway.policy, "muted")]
+    if gateway.people > 1:
+        left += [("  ", ""), (f"{gateway.people} here" if roomy else f"{gateway.people}u", "accent")]
     return left
 
 
@@ -106,8 +108,8 @@ def _in_words(fleet: Overview) -> list[tuple[str, str]]:
     ]
     if fleet.cordoned:
         parts.append((f"⊘ {fleet.cordoned} cordoned", "warning"))
-    if fleet.broken:
-        parts.append((f"ϟ {fleet.broken} broken off", "unhealthy"))
+    if fleet.cut_off.total:
+        parts.append((f"ϟ {fleet.cut_off.total} broken off", "unhealthy"))
     if drains:
         parts.append((f"◐ {drains} draining{f' {waiting} fl' if waiting else ''}", "draining"))
     if fleet.failing:

@@ -8,7 +8,7 @@ from gateway.events import Event
 from gateway.telemetry.samples import Measure
 from gateway.workers import facts
 from gateway.workers.model import State, WorkerId
-from smg_console.present import diagram, discovery, graphs, summary
+from smg_console.present import diagram, graphs, incidents, summary
 from smg_console.present.runs import BLANK, Line, Run, cut, width_of
 from smg_console.widgets.panel import Panel
 
@@ -24,11 +24,10 @@ class Header(Panel):
 
 
 class Incident(Panel):
-    """What is wrong with discovery, in one line; the screen shows it only then."""
+    """What is wrong just now, in one line; the screen shows it only then."""
 
     def line(self, width: int) -> Line | None:
-        seen = self.face.seen
-        return discovery.incident_line(seen.discovery, seen.gateway.now, width)
+        return incidents.strip(self.face.seen.incidents, width)
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         return [self.line(width) or BLANK]

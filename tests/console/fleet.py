@@ -7,8 +7,15 @@ from random import Random
 
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Operations
+from gateway.proxy.explain import Explainer
+from gateway.proxy.fleet import Fleet as Routing
+from gateway.proxy.fleet import RoutingPlan
+from gateway.proxy.flights import Flight
+from gateway.settings.effective import effective
+from gateway.settings.model import Settings
+from gateway.telemetry.history import MEASURES, History
 from gateway.telemetry.sampler import FleetSample
-from gateway.telemetry.samples import Measure, Series, WorkerSample
+from gateway.telemetry.samples import Measure, WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.entry import Entry
@@ -46,13 +53,14 @@ class FixedSamples:
     fleet: FleetSample = FleetSample()  # noqa: RUF009 - frozen
     taken: int = 0
     samples: dict[WorkerId, WorkerSample] = field(default_factory=dict)
-    histories: dict[WorkerId | None, Series] = field(default_factory=dict)
+    histories: dict[WorkerId | str | None, History] = field(default_factory=dict)
+    """By worker's id or model's name; None: the fleet's."""
 
     def sample(self, worker_id: WorkerId) -> WorkerSample:
         return self.samples.get(worker_id, WorkerSample())
 
-    def series(self, worker_id: WorkerId | None = None) -> Series | None:
-        return self.histories.get(worker_id)
+    def history(self, worker_id: WorkerId | None = None, model: str | None = None) -> History | None:
+        return self.histories.get(worker_id or model)
 
 
 class Fleet:
@@ -67,6 +75,8 @@ class Fleet:
         )
         self.samples = FixedSamples()
         self.loop_late_ms = 1.0
+        self.flying: list[Flight] = []
+        """Requests under way."""
         self.discovery: DiscoveryStatus | None = None
         self.tokenizers = TokenizerRegistry(
             wall=self.clock.wall,
@@ -77,6 +87,11 @@ class Fleet:
         self.tokenizer_operations = TokenizerOperations(
             self.tokenizers, lambda: (entry.worker for entry in self.registry.entries.values())
         )
+        self.routing = Routing(self.registry, RoutingPlan("power_of_two"), Random(9))
+        self.registry.watch(self.routing.heed)
+        given = {"port": "SMG_CONSOLE_PORT", "policy": "--policy", "worker_urls": "smg.toml: worker-urls"}
+        chosen = Settings(port=30000, policy="power_of_two", worker_urls=("http://10.1.0.1:8000",))
+        self.settings = effective(chosen, given)
         self.plane = LocalPlane(
             self.registry,
             self.operations,
@@ -84,9 +99,15 @@ class Fleet:
             self.gateway_row,
             discovery=lambda: self.discovery,
             tokenizers=self.tokenizer_operations,
+            explainer=Explainer(self.routing, self.tokenizers, self.clock.mono),
+            flights=self.flights_of,
+            settings=self.settings,
             read_only=read_only,
             actor="console",
         )
+
+    def flights_of(self, most: int, worker_id: WorkerId | None) -> list[Flight]:
+        return [flight for flight in self.flying if worker_id in (None, flight.worker, flight.prefill)][:most]
 
     def gateway_row(self) -> GatewayRow:
         return GatewayRow(
@@ -160,17 +181,16 @@ def busy_fleet() -> Fleet:
     return fleet
 
 
-def wave(size: float, period: float) -> Series:
-    """A history that goes up and down."""
-    series = Series()
+def wave(size: float, period: float) -> History:
+    """A history that goes up and down, up to now."""
+    history = History()
     for n in range(300):
         level = 1 + math.sin(n / period)
-        series.append(
-            {
-                Measure.REQUESTS: size * level,
-                Measure.IN_FLIGHT: size / 3 * level,
-                Measure.P50: 0.4 + 0.1 * level,
-                Measure.P99: 1.0 + level,
-            }
-        )
-    return series
+        values = {
+            Measure.REQUESTS: size * level,
+            Measure.IN_FLIGHT: size / 3 * level,
+            Measure.P50: 0.4 + 0.1 * level,
+            Measure.P99: 1.0 + level,
+        }
+        history.append(int(START) - 205 + n, [values.get(measure, math.nan) for measure in MEASURES])
+    return history

@@ -7,6 +7,7 @@ from math import sin
 from random import Random
 
 from gateway.operations import StartDrain
+from gateway.proxy.explain import Explainer
 from gateway.telemetry.sampler import Sampler
 from gateway.workers.entry import Entry
 from gateway.workers.facts import Cause
@@ -25,13 +26,14 @@ class Night(Fleet):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sampler = Sampler(self.registry, mono=self.clock.mono)
+        self.sampler = Sampler(self.registry, mono=self.clock.mono, wall=self.clock.wall)
         self.plane = LocalPlane(
             self.registry,
             self.operations,
             self.sampler,
             self.gateway_row,
             tokenizers=self.tokenizer_operations,
+            explainer=Explainer(self.routing, self.tokenizers, self.clock.mono),
         )
         self.samples = self.sampler  # type: ignore[assignment]  # the real one, instead of one that a test sets
 

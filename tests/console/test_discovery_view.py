@@ -11,7 +11,7 @@ from gateway.kubernetes.sharing import SharingStatus
 from gateway.settings.flags import add_settings, new_parser
 from gateway.settings.load import load
 from smg_console.app import ConsoleApp
-from smg_console.present import discovery
+from smg_console.present import discovery, incidents
 from smg_console.present.runs import width_of
 from smg_console.screens.main import MainScreen
 from smg_console.screens.views import DiscoveryView
@@ -30,7 +30,8 @@ def text(status: DiscoveryStatus | None, width: int = 118) -> str:
 
 
 def strip_text(status: DiscoveryStatus | None, width: int = 200) -> str | None:
-    line = discovery.incident_line(status, START, width)
+    found = discovery.trouble(status, START)
+    line = incidents.strip([found] if found is not None else [], width)
     return None if line is None else "".join(part for part, _ in line)
 
 
@@ -127,18 +128,19 @@ def test_the_strip_fills_its_line_and_keeps_the_key_in_sight(width: int) -> None
     assert found.endswith(" s shows it ")
 
 
-async def test_the_strip_comes_with_the_incident_and_leaves_with_it(busy: Fleet) -> None:
-    now = busy.clock.now
-    busy.discovery = cluster.seen(now)
-    async with console(busy, (80, 24)) as pilot:
+async def test_the_strip_comes_with_the_incident_and_leaves_with_it(fleet: Fleet) -> None:
+    fleet.add("http://10.0.0.1:8000", "m")
+    now = fleet.clock.now
+    fleet.discovery = cluster.seen(now)
+    async with console(fleet, (80, 24)) as pilot:
         strip = pilot.app.screen.query_one(Incident)
         assert not strip.display
         assert strip.drawn == 0
-        busy.discovery = cluster.blind(now)
+        fleet.discovery = cluster.blind(now)
         await frame(pilot)
         await frame(pilot)
         assert "discovery is blind" in drawn_text(pilot)
-        busy.discovery = cluster.seen(now)
+        fleet.discovery = cluster.seen(now)
         await frame(pilot)
         await frame(pilot)
         assert "discovery is blind" not in drawn_text(pilot)

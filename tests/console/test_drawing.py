@@ -5,6 +5,7 @@ from time import perf_counter
 
 import pytest
 
+from gateway.proxy.explain import Explainer
 from gateway.workers.model import WorkerId
 from smg_console import pace, watch
 from smg_console.app import ConsoleApp
@@ -38,6 +39,7 @@ class CountingPlane(LocalPlane):
             fleet.samples,
             fleet.gateway_row,
             tokenizers=fleet.tokenizer_operations,
+            explainer=Explainer(fleet.routing, fleet.tokenizers, fleet.clock.mono),
         )
         self.at_once = 0
         self.asked = 0

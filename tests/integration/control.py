@@ -10,7 +10,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.api.app import ApiParts, build_app
 from gateway.events import Journal
 from gateway.operations import Operations
+from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet, RoutingPlan
+from gateway.proxy.flights import Flight
+from gateway.settings.effective import effective
+from gateway.settings.model import Settings
+from gateway.telemetry.history import History
 from gateway.telemetry.samples import WorkerSample
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
@@ -25,8 +30,17 @@ TEST = Cause("test")
 
 
 class NoSamples:
+    """No rates, and the histories that a test puts here."""
+
+    def __init__(self) -> None:
+        self.histories: dict[WorkerId | str | None, History] = {}
+        """By worker's id or model's name; None: the fleet's."""
+
     def sample(self, worker_id: WorkerId) -> WorkerSample:
         return WorkerSample()
+
+    def history(self, worker_id: WorkerId | None = None, model: str | None = None) -> History | None:
+        return self.histories.get(worker_id or model)
 
 
 class Control:
@@ -38,6 +52,8 @@ class Control:
         self.probed: list[WorkerId] = []
         self.operations = Operations(self.registry, wall=time.time, drain_timeout_s=300, probe_now=self.probed.append)
         self.stopping = False
+        self.samples = NoSamples()
+        self.flying: list[Flight] = []
         self.answers: dict[str, Answer] = {}
         """What workers answer, by `URL path`; anything else is refused."""
         self.tokenizers = TokenizerRegistry(wall=time.time, rng=Random(3))
@@ -48,6 +64,9 @@ class Control:
         if found is None:
             raise Unreachable("connection refused")
         return found
+
+    def flights(self, most: int, worker_id: WorkerId | None) -> list[Flight]:
+        return [flight for flight in self.flying if worker_id in (None, flight.worker)][:most]
 
     def ready(self, url: str, model: str = "m", engine: Engine = Engine.SGLANG) -> Entry:
         entry = self.registry.find(url) if self.registry.by_url(url) else None
@@ -74,20 +93,24 @@ class Control:
 async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
     """A running control API."""
     made = Control(journal_size)
+    fleet = Fleet(made.registry, RoutingPlan("round_robin"), Random(1))
     parts = ApiParts(
         registry=made.registry,
         operations=made.operations,
         ask=made.ask,  # type: ignore[arg-type]  # takes the same and more
-        samples=NoSamples(),
+        samples=made.samples,
         stopping=lambda: made.stopping,
         mono=time.monotonic,
+        settings=effective(Settings(), {"port": "--port"}),
         tokenizers=made.tokenizers,
         tokenizer_operations=TokenizerOperations(
             made.tokenizers, lambda: (entry.worker for entry in made.registry.entries.values())
         ),
-        fleet=Fleet(made.registry, RoutingPlan("round_robin"), Random(1)),
+        fleet=fleet,
+        explainer=Explainer(fleet, made.tokenizers, time.monotonic),
         version="0.1.0",
         boot="boot",
+        flights=made.flights,
     )
     async with made.tokenizers, TestClient(TestServer(build_app(parts))) as made.client:
         yield made

@@ -79,6 +79,10 @@ class Terminal:
     def resize(self, columns: int, rows: int) -> None:
         self._tmux("resize-window", "-t", "t", "-x", str(columns), "-y", str(rows))
 
+    def hang_up(self) -> None:
+        """Take the terminal away, as a lost connection does."""
+        self._tmux("kill-server", check=False)
+
     def screen(self) -> str:
         """The visible screen as text."""
         return self._tmux("capture-pane", "-p", "-t", "t")

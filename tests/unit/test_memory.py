@@ -1,4 +1,4 @@
-"""What a worker costs: under 30 KB with all it gathers under traffic."""
+"""What a worker costs: under 36 KB with five minutes of traffic; a day of history adds some 50."""
 
 import gc
 import tracemalloc
@@ -10,7 +10,7 @@ from tests.unit.world import World
 WORKERS = 100
 
 
-async def test_a_worker_costs_less_than_30_kb_under_traffic_and_5_without() -> None:
+async def test_a_worker_costs_less_than_36_kb_under_traffic_and_5_without() -> None:
     world = World(journal_size=100)
     sampler = Sampler(world.registry, mono=world.mono)
     await sampler.take()
@@ -35,4 +35,4 @@ async def test_a_worker_costs_less_than_30_kb_under_traffic_and_5_without() -> N
     finally:
         tracemalloc.stop()
     assert idle < 5 * 1024, idle
-    assert busy < 30 * 1024, busy
+    assert busy < 36 * 1024, busy

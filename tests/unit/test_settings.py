@@ -12,6 +12,7 @@ from gateway.settings.discovery import DiscoverySettings
 from gateway.settings.flags import UsageError, add_settings, new_parser
 from gateway.settings.load import load
 from gateway.settings.model import Settings, environment_name, flag
+from gateway.settings.ssh import SshSettings
 from gateway.settings.tokenizers import TokenizerSettings
 from gateway.settings.traffic import prefill_workers
 
@@ -46,6 +47,7 @@ GOOD = {
     "drain_timeout_secs": (["0"], 0.0),
     "host": (["::1"], "::1"),
     "port": (["0"], 0),
+    "control_socket": (["/run/gateway.sock"], "/run/gateway.sock"),
     "policy": (["round_robin"], "round_robin"),
     "model_alias": (["fast=llama", "slow=qwen"], ("fast=llama", "slow=qwen")),
     "cache_threshold": (["0.5"], 0.5),
@@ -124,6 +126,7 @@ GOOD = {
 
 def test_every_setting_is_in_the_table_of_these_tests() -> None:
     others = {"worker_api_key", "prefill", "decode", *DiscoverySettings.model_fields, *TokenizerSettings.model_fields}
+    others |= set(SshSettings.model_fields)
     assert set(GOOD) | others == set(Settings.model_fields)
 
 

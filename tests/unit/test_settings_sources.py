@@ -43,6 +43,7 @@ WRONG = {
     "drain_timeout_secs": ("-1", "a number from 0 to 604800"),
     "host": ("0.0.0.0:80", "an address or host name without a port"),
     "port": ("65536", "a whole number from 0 to 65535"),
+    "control_socket": ("gw.sock", "an absolute path, or none"),
     "policy": ("best", "one of random, round_robin"),
     "model_alias": ("llama", "names as alias=model"),
     "cache_threshold": ("2", "a number from 0 to 1"),
@@ -124,6 +125,14 @@ WRONG = {
     "log_json": ("maybe", "one of 1, true, yes, on, 0, false, no, off"),
     "no_ui": ("maybe", "one of 1, true, yes, on, 0, false, no, off"),
     "ascii": ("maybe", "one of 1, true, yes, on, 0, false, no, off"),
+    "ssh_port": ("65536", "a whole number from 0 to 65535"),
+    "ssh_host": ("0.0.0.0:80", "an address or host name without a port"),
+    "ssh_authorized_keys": (" ", "expected a file"),
+    "ssh_host_key": (" ", "expected a file"),
+    "ssh_max_sessions": ("0", "a whole number from 1 to 1000"),
+    "ssh_max_unauthenticated": ("0", "a whole number from 1 to 1000"),
+    "ssh_login_timeout_secs": ("0", "a number from 1 to 600"),
+    "ssh_keepalive_secs": ("-1", "a number from 0 to 3600"),
     "read_only": ("maybe", "one of 1, true, yes, on, 0, false, no, off"),
 }
 """A wrong value of each setting, and what the refusal says is accepted. Any text may name a theme or a directory."""
@@ -261,6 +270,7 @@ def test_what_kubernetes_tells_of_a_service_named_like_us_is_not_a_setting() -> 
         ("port = true", "port: given 'True', expected a whole number from 0 to 65535"),
         ("connect_timeout_secs = true", "connect_timeout_secs: given 'True', expected a number"),
         ("port = 1979-05-27", "port: given '1979-05-27', expected a whole number"),
+        ("ssh_port = true", "ssh_port: given 'True', expected a whole number from 0 to 65535"),
         ("host = 5", "host: given '5', expected a string"),
         ("log_dir = 5", "log_dir: given '5', expected a path"),
         ("no_ui = 2", "no_ui: given '2', expected true or false"),
@@ -323,3 +333,9 @@ def test_without_a_terminal_what_is_for_the_console_counts_for_nothing() -> None
     settings = found.settings
     assert (settings.no_ui, settings.theme, settings.ascii, settings.read_only) == (True, None, False, False)
     assert found.origins["no_ui"] == "no terminal"
+
+
+def test_without_a_terminal_what_is_for_the_console_still_counts_for_ssh_clients() -> None:
+    given = loaded("--theme", "daylight", "--read-only", "--ssh-port", "0", environment={"SMG_CONSOLE_ASCII": "1"})
+    settings = without_terminal(given).settings
+    assert (settings.no_ui, settings.theme, settings.ascii, settings.read_only) == (True, "daylight", True, True)
