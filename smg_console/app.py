@@ -152,6 +152,7 @@ class ConsoleApp(ReportingApp, SuspendingApp):
             held_s = self.seen.held_s
             self._hear_events()
             for panel in self._panels():
+                held_s = max(held_s, await panel.prepare())
                 began = perf_counter()
                 if panel.is_attached:  # its screen may have closed between two slices
                     panel.tick()

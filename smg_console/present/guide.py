@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gateway.operations import Effect
 from gateway.workers.model import State, Worker
 from smg_console.present import fleet
+from smg_console.present.arranging import Head
 from smg_console.present.feed import clock
 from smg_console.present.runs import BLANK, Line, Run, cut, cut_end, printable
 from smg_console.present.states import GLYPHS, next_step, state_word
@@ -113,12 +114,17 @@ def standing(worker: Worker, width: int) -> str:
     return cut_end(text, width)
 
 
-def empty_lines(address: str, words: Sequence[str]) -> list[Line]:
+def standing_group(head: Head) -> str:
+    """The same of a group: what one can do with it."""
+    return f"{head.title}: Enter {'opens' if head.folded else 'folds'} it, Space marks its {head.totals.workers}"
+
+
+def empty_lines(address: str, query: str) -> list[Line]:
     """Instead of rows: how to get some."""
-    if words:
+    if query:
         return [
             BLANK,
-            (("  No worker fits the filter ", "warning"), (" ".join(words), "bold"), ("; Esc clears it.", "warning")),
+            (("  No worker fits the filter ", "warning"), (query, "bold"), ("; Esc clears it.", "warning")),
         ]
     return [
         BLANK,

@@ -9,9 +9,12 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import Input
 
+from smg_console.present.completion import hint_line
+from smg_console.present.query import FilterError, completions, fields_line, parsed
 from smg_console.present.runs import Line
 from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.fleet_table import FleetTable
+from smg_console.widgets.line_edit import Hint, LineEdit
 from smg_console.widgets.panel import Panel
 from smg_console.widgets.panels import (
     ChosenLoads,
@@ -76,9 +79,12 @@ class MainScreen(Screen[None]):
         with Horizontal(id="bottom"):
             yield Feed()
             yield ChosenLoads(id="chosen")
-        yield Input(
-            placeholder="filter: a part of a name, state:ready, model:llama, label:rack=b7", id="filter", compact=True
+        yield LineEdit(
+            placeholder="filter: llama  state:unhealthy  p99>500  inflight>=10  label:rack=b7  -name:w3",
+            id="filter",
+            complete=lambda text: completions(text, self.table.face.seen.rows),
         )
+        yield Hint(self._hint, id="hint")
         yield Keys(id="keys")
         yield TooSmall(id="too-small")
 
@@ -108,19 +114,44 @@ class MainScreen(Screen[None]):
     def action_filter(self) -> None:
         """Type a filter; it holds as one types."""
         self.add_class("-filtering")
-        self.query_one("#filter", Input).focus()
+        self.filter_line.focus()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self.table.words = event.value.split()
-        self.table.tick()
+    @property
+    def filter_line(self) -> LineEdit:
+        return self.query_one("#filter", LineEdit)
+
+    def _hint(self, width: int) -> Line:
+        line, table = self.filter_line, self.table
+        found = line.candidates() if not table.problem or line.value.endswith((":", ">", "=")) else ()
+        fit = f"{len(table.fitting)} of {len(table.face.seen.rows)} fit" if line.value else fields_line()
+        return hint_line("" if found else table.problem, found, fit, width)
+
+    async def set_filter(self, text: str) -> None:
+        """Filter by this, as if it had been typed."""
+        self.filter_line.put(text)
+
+    async def on_input_changed(self, event: Input.Changed) -> None:
+        try:
+            query = parsed(event.value)
+        except FilterError as error:
+            self.table.problem = str(error)
+        else:
+            self.table.problem = ""
+            await self.table.ask(query=query)
+        self.query_one(Hint).tick()
 
     def on_input_submitted(self) -> None:
+        """Keep the filter, and back to the table; what is wrong in the line is dropped."""
+        if self.table.problem:
+            self.filter_line.put(self.table.how.query.text)
         self.remove_class("-filtering")
         self.table.focus()
 
     def action_clear(self) -> None:
-        """Drop the filter; back to the table."""
-        self.query_one("#filter", Input).value = ""
+        """Drop the filter, and where there is none the marks; back to the table."""
+        if not self.filter_line.value and not self.has_class("-filtering") and self.focused is self.table:
+            self.table.action_unmark()
+        self.filter_line.value = ""
         self.on_input_submitted()
 
     def action_toggle_graphs(self) -> None:

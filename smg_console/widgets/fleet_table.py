@@ -1,9 +1,14 @@
 """The fleet table: thousands of workers, of which only the visible lines are made.
 
-The cursor stands on a worker, not on a line: when rows move or leave, it stays where the operator put it.
+The cursor stands on a worker or on the head of a group, not on a line: when rows move or leave, it stays where
+the operator put it. A big fleet is filtered, sorted and grouped in slices between which traffic gets its turn;
+until that is done, the table shows what it had.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from time import perf_counter
 from typing import ClassVar
 
 from textual import events
@@ -13,26 +18,34 @@ from textual.message import Message
 from gateway.workers.model import WorkerId
 from smg_console.plane import WorkerRow
 from smg_console.present import fleet, guide
+from smg_console.present.arranging import Arranged, Head, How, Item, arranged, arranging, next_group
+from smg_console.present.columns import Column, column_of
+from smg_console.present.query import Query
 from smg_console.present.runs import Line
-from smg_console.widgets.panel import Panel
+from smg_console.watch import BIG
+from smg_console.widgets.rows import Rows
 
-Made = tuple[WorkerRow, int, bool, Line]
-"""A line, with what it was made of: the row, the second, and whether it was selected."""
+Made = tuple[Item, int, bool, int, Line]
+"""A line, with what it was made of: the row, the second, whether it was selected, and how many are marked."""
 
 
-class FleetTable(Panel, can_focus=True):
-    """Workers in rows, sorted and filtered, with a cursor."""
+class FleetTable(Rows[Item]):
+    """Workers in rows: sorted, filtered, grouped and marked, with a cursor."""
 
     BINDINGS: ClassVar = [
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
-        Binding("home,g", "edge(0)", "First", show=False),
-        Binding("end,G", "edge(-1)", "Last", show=False),
-        Binding("enter", "open", "Details", show=False),
+        Binding("space", "mark", "Mark", show=False),
+        Binding("asterisk", "mark_others", "Invert marks", show=False),
+        Binding("plus,ctrl+a", "mark_all", "Mark all in the filter", show=False),
+        Binding("minus", "unmark", "No marks", show=False),
+        Binding("less_than_sign", "column(-1)", "Column to the left", show=False),
+        Binding("greater_than_sign", "column(1)", "Column to the right", show=False),
+        Binding("o", "sort_here", "Sort by the column under the cursor", show=False),
+        Binding("v", "group", "Group", show=False),
+        Binding("V", "fold_all", "Fold or open all groups", show=False),
+        Binding("left", "fold(True)", "Fold", show=False),
+        Binding("right", "fold(False)", "Open", show=False),
         *(
-            Binding(column.key, f"sort('{column.key}')", f"Sort by {column.title.lower()}", show=False)
+            Binding(column.key, f"sort('{column.name}')", f"Sort by {column.title.lower()}", show=False)
             for column in fleet.COLUMNS
         ),
     ]
@@ -44,119 +57,268 @@ class FleetTable(Panel, can_focus=True):
             super().__init__()
             self.worker_id = worker_id
 
+    class Changed(Message):
+        """The operator sorts or groups otherwise."""
+
     def __init__(self) -> None:
         super().__init__(id="fleet")
-        self.sort = "N"
-        self.reverse = False
-        self.words: list[str] = []
-        """Words of the filter; a row must fit all."""
-        self._cursor: WorkerId | None = None
-        self._at = 0
-        self._top = 0
-        self._rows: Sequence[WorkerRow] = ()
-        self._ordered_for: tuple[object, ...] = ()
-        self._made: dict[WorkerId, Made] = {}
+        self.how = How()
+        self.chosen: tuple[str, ...] = ()
+        """Names of the columns that were chosen; empty: the usual ones."""
+        self.marks: set[WorkerId] = set()
+        self.problem = ""
+        """What is wrong with the filter being typed; the last good one holds until it is mended."""
+        self.held_s = 0.0
+        """Longest that arranging held the loop, the last time."""
+        self._arranged = Arranged()
+        self._arranged_for: tuple[int, How] | None = None
+        self._column = ""
+        self._made: dict[str, Made] = {}
+        self._fresh: dict[str, Made] = {}
         self._columns: fleet.Shown = ()
-        self._width = 0
+        self._columns_for: tuple[int, tuple[str, ...]] | None = None
+
+    # --- what there is ---
 
     @property
     def current(self) -> WorkerRow | None:
-        """The worker under the cursor."""
-        return self._rows[self._at] if self._rows else None
+        """The worker under the cursor; None on the head of a group."""
+        item = super().current
+        return None if isinstance(item, Head) else item
+
+    @property
+    def group_here(self) -> Head | None:
+        """The group whose head is under the cursor."""
+        item = super().current
+        return item if isinstance(item, Head) else None
+
+    @property
+    def fitting(self) -> Sequence[WorkerRow]:
+        """All workers that fit the filter, in order, folded away or not."""
+        return self._arranged.fitting
+
+    @property
+    def marked(self) -> list[WorkerRow]:
+        """The marked workers, in the table's order; those that the filter hides come last."""
+        if not self.marks:
+            return []
+        shown = [row for row in self.fitting if row.worker.id in self.marks]
+        there = {row.worker.id for row in shown}
+        rest = self.marks - there
+        return shown + ([row for row in self.face.seen.rows if row.worker.id in rest] if rest else [])
+
+    def key(self, row: Item) -> str:
+        return row.key if isinstance(row, Head) else row.worker.id
+
+    # --- arranging ---
+
+    async def prepare(self) -> float:
+        """Arrange a big fleet, in slices, if it or the question changed."""
+        self.held_s = 0.0
+        while (wanted := self._wanted()) != self._arranged_for:
+            steps = arranging(self.face.seen.rows, wanted[1], self.face.seen.gateway.now)
+            while True:
+                began = perf_counter()
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found: Arranged = end.value
+                    break
+                finally:
+                    self.held_s = max(self.held_s, perf_counter() - began)
+                await asyncio.sleep(0)
+            if wanted == self._wanted():  # else it was asked otherwise meanwhile
+                self._take_over(found, wanted)
+        return self.held_s
+
+    def _wanted(self) -> tuple[int, How]:
+        return self.face.seen.version, self.how
+
+    def _take_over(self, found: Arranged, wanted: tuple[int, How]) -> None:
+        if self.marks and (self._arranged_for is None or self._arranged_for[0] != wanted[0]):
+            self.marks &= {row.worker.id for row in self.face.seen.rows}
+        self._arranged, self._arranged_for = found, wanted
+
+    def rows(self) -> Sequence[Item]:
+        wanted = self._wanted()
+        if wanted != self._arranged_for and (len(self.face.seen.rows) < BIG or self._arranged_for is None):
+            self._take_over(arranged(self.face.seen.rows, self.how, self.face.seen.gateway.now), wanted)
+        return self._arranged.items
+
+    async def ask(self, **changes: object) -> None:
+        """Arrange otherwise (`How`), and show it."""
+        self.how = replace(self.how, **changes)  # type: ignore[arg-type]  # names of its fields
+        await self.prepare()
+        self.tick()
+        self.face.selection_moved()
+
+    # --- drawing ---
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        self._order()
-        if width != self._width:
-            self._width, self._columns, self._made = width, fleet.shown_columns(width), {}
-        room = max(1, height - 1)
-        self._top = max(0, min(self._top, self._at, len(self._rows) - room), self._at - room + 1)
-        self.set_titles(self._title(room), self._below())
-        head = fleet.header(self._columns, self.sort, self.reverse, width)
-        if not self._rows:
-            return [head, *guide.empty_lines(self.face.seen.gateway.address, self.words)]
-        visible = self._rows[self._top : self._top + room]
-        made = {row.worker.id: self._line(row, selected=n == self._at) for n, row in enumerate(visible, self._top)}
-        self._made = made
-        return [head, *(line for _, _, _, line in made.values())]
+        if (width, self.chosen) != self._columns_for:
+            self._columns_for, self._made = (width, self.chosen), {}
+            self._columns = fleet.shown_columns(width, self.chosen)
+        self._fresh = {}
+        lines = super().draw(width, height)
+        self._made = self._fresh
+        return lines
 
-    def _order(self) -> None:
-        """Filter and sort, if the fleet or the question changed; find the cursor's worker again."""
-        watch = self.face.seen
-        wanted = (watch.version, self.sort, self.reverse, tuple(self.words))
-        if wanted == self._ordered_for:
-            return
-        self._ordered_for = wanted
-        rows = [row for row in watch.rows if fleet.matches(row, self.words)] if self.words else watch.rows
-        self._rows = fleet.ordered(rows, self.sort, self.reverse)
-        found = next((n for n, row in enumerate(self._rows) if row.worker.id == self._cursor), None)
-        # Where the worker left or is filtered out, the one that took its place is next.
-        self._at = found if found is not None else max(0, min(self._at, len(self._rows) - 1))
-        if self._rows:
-            self._cursor = self._rows[self._at].worker.id
+    def header(self, width: int) -> Line | None:
+        return fleet.header(self._columns, self.how.sort, self.how.reverse, width, self._column)
 
-    def _line(self, row: WorkerRow, *, selected: bool) -> Made:
-        watch = self.face.seen
-        row, second = watch.fresh(row), int(watch.gateway.now)
-        made = self._made.get(row.worker.id)
-        if made is not None and made[:3] == (row, second, selected):
-            return made
-        line = fleet.row_line(row, self._columns, watch.gateway.now, self._width, selected=selected)
-        return row, second, selected, line
+    def line(self, row: Item, width: int, *, selected: bool) -> Line:
+        watch, key = self.face.seen, self.key(row)
+        if isinstance(row, WorkerRow):
+            row = watch.fresh(row)
+            marked = int(row.worker.id in self.marks)
+        else:
+            marked = sum(one.worker.id in self.marks for one in row.rows) if self.marks else 0
+        second = int(watch.gateway.now)
+        made = self._made.get(key)
+        if made is None or made[:4] != (row, second, selected, marked):
+            made = row, second, selected, marked, self._line(row, width, selected, marked)
+        self._fresh[key] = made
+        return made[4]
 
-    def _title(self, room: int) -> str:
-        total, shown = len(self.face.seen.rows), len(self._rows)
-        place = f", {self._top + 1} to {min(shown, self._top + room)} in view" if shown > room else ""
-        if self.words:
-            return f"Fleet: {shown} of {total} fit the filter {' '.join(self.words)}{place}"
-        return f"Fleet: {total} worker{'' if total == 1 else 's'}{place}"
+    def _line(self, row: Item, width: int, selected: bool, marked: int) -> Line:
+        if isinstance(row, Head):
+            return fleet.head_line(row, self._columns, width, selected=selected, marked=marked)
+        now = self.face.seen.gateway.now
+        return fleet.row_line(row, self._columns, now, width, selected=selected, marked=bool(marked))
+
+    def empty(self, width: int) -> Sequence[Line]:
+        return guide.empty_lines(self.face.seen.gateway.address, self.how.query.text)
+
+    def titled(self, first: int, last: int, count: int) -> None:
+        self.set_titles(self._title(first, last, count), self._below())
+
+    def _title(self, first: int, last: int, count: int) -> str:
+        total, shown, query = len(self.face.seen.rows), len(self.fitting), self.how.query
+        text = f"Fleet: {total} worker{'' if total == 1 else 's'}"
+        if query:
+            text = f"Fleet: {shown} of {total} fit the filter {query.text}"
+        if self.marks:
+            hidden = len(self.marks - {row.worker.id for row in self.fitting}) if query else 0
+            text += f", {len(self.marks)} marked{f' ({hidden} not shown)' if hidden else ''}"
+        if self.how.group:
+            groups = self._arranged.groups
+            text += f", {groups} {self.how.group if groups == 1 else f'{self.how.group}s'}".replace(
+                "policys", "policies"
+            )
+        if count > last - first + 1:
+            text += f", {first} to {last} in view"
+        return text
 
     def _below(self) -> str:
-        row = self.current
-        return guide.standing(row.worker, self.size.width - 4) if row is not None else ""
-
-    def selected_line(self) -> int:
-        return self._at - self._top + 1 if self._rows else -1
+        if (row := self.current) is not None:
+            return guide.standing(row.worker, self.size.width - 4)
+        return guide.standing_group(self.group_here) if self.group_here is not None else ""
 
     # --- keys and mouse ---
 
-    def _go(self, index: int) -> None:
-        if self._rows:
-            self._at = max(0, min(index, len(self._rows) - 1))
-            self._cursor = self._rows[self._at].worker.id
-            self.tick()
-            self.face.selection_moved()
-
-    def action_move(self, step: int) -> None:
-        self._go(self._at + step)
-
-    def action_page(self, pages: int) -> None:
-        self._go(self._at + pages * max(1, self.size.height - 2))
+    def go(self, index: int) -> None:
+        super().go(index)
+        self.face.selection_moved()
 
     def action_edge(self, index: int) -> None:
-        self._go(index if index >= 0 else len(self._rows) - 1)
+        self.go(index if index >= 0 else len(self._rows) - 1)
 
-    def action_sort(self, key: str) -> None:
+    async def action_sort(self, name: str) -> None:
         """Sort by a column, numbers largest first; once more turns it round."""
-        self.reverse = not self.reverse if self.sort == key else fleet.BY_KEY[key].right
-        self.sort = key
+        column = column_of(name)
+        if column is not None:
+            same = self.how.sort == name
+            await self.ask(sort=name, reverse=not self.how.reverse if same else column.right)
+            self.post_message(self.Changed())
+
+    async def action_sort_here(self) -> None:
+        """Sort by the column under the column cursor."""
+        await self.action_sort(self._column or self.how.sort)
+
+    def action_column(self, step: int) -> None:
+        """Move the column cursor."""
+        names = [column.name for column, _ in self._columns]
+        here = self._column if self._column in names else self.how.sort
+        at = names.index(here) + step if here in names else 0
+        self._column = names[max(0, min(at, len(names) - 1))] if names else ""
         self.tick()
 
-    def action_open(self) -> None:
-        if self._rows and self._cursor is not None:
-            self.post_message(self.Opened(self._cursor))
+    async def group_by(self, group: str) -> None:
+        """Group, all open; the cursor stays on its worker."""
+        await self.ask(group=group, folded=frozenset())
+        self.post_message(self.Changed())
 
-    def on_click(self, event: events.Click) -> None:
-        line = event.get_content_offset(self)
-        if line is None:
+    async def action_group(self) -> None:
+        await self.group_by(next_group(self.how.group))
+
+    def _head_here(self) -> Head | None:
+        """The group under the cursor, or that of the worker under it."""
+        above = (item for item in reversed(self._rows[: self._at + 1]) if isinstance(item, Head))
+        return next(above, None) if self.how.group else None
+
+    async def action_fold(self, folded: bool) -> None:
+        head = self._head_here()
+        if head is not None:
+            self._cursor = head.key if folded else self._cursor
+            await self.ask(folded=self.how.folded | {head.key} if folded else self.how.folded - {head.key})
+
+    async def action_fold_all(self) -> None:
+        heads = {item.key for item in self._rows if isinstance(item, Head)}
+        head = self._head_here()
+        if head is not None:
+            self._cursor = head.key
+            await self.ask(folded=frozenset() if self.how.folded else frozenset(heads))
+
+    async def action_open(self) -> None:  # type: ignore[override]  # Textual awaits what can be awaited
+        head = self.group_here
+        if head is not None:
+            await self.action_fold(not head.folded)
+        elif (row := self.current) is not None:
+            self.post_message(self.Opened(row.worker.id))
+
+    def action_mark(self) -> None:
+        """Mark the worker, or the whole group, under the cursor, and go on to the next."""
+        head, row = self.group_here, self.current
+        ids = [one.worker.id for one in head.rows] if head is not None else [row.worker.id] if row is not None else []
+        if all(one in self.marks for one in ids):
+            self.mark_only(self.marks - set(ids))
+        else:
+            self.mark_only(self.marks | set(ids))
+        if ids:
+            self.action_move(1)
+
+    def action_mark_others(self) -> None:
+        """Turn round the marks of all workers in the filter."""
+        self.mark_only(self.marks ^ {row.worker.id for row in self.fitting})
+
+    def action_mark_all(self) -> None:
+        self.mark_only(self.marks | {row.worker.id for row in self.fitting})
+
+    def action_unmark(self) -> None:
+        self.mark_only(())
+
+    def mark_only(self, ids: Collection[WorkerId]) -> None:
+        """These are the marked workers from now on."""
+        self.marks = set(ids)
+        self.tick()
+
+    async def on_click(self, event: events.Click) -> None:  # type: ignore[override]  # as above
+        place = event.get_content_offset(self)
+        if place is None:
             return
-        index = self._top + line.y - 1
-        if line.y >= 1 and index < len(self._rows):
-            self._go(index)
-            if event.chain == 2:
-                self.action_open()
+        if place.y == 0:
+            column: Column | None = fleet.column_at(self._columns, place.x)
+            if column is not None:
+                await self.action_sort(column.name)
+            return
+        index = self._top + place.y - 1
+        if self._top <= index < len(self._rows):
+            self.go(index)
+            if event.ctrl:
+                self.action_mark()
+            elif event.chain == 2 or (event.chain == 1 and self.group_here is not None and place.x <= 2):
+                await self.action_open()
 
-    def on_mouse_scroll_down(self) -> None:
-        self.action_move(1)
-
-    def on_mouse_scroll_up(self) -> None:
-        self.action_move(-1)
+    def filter(self, query: Query) -> None:
+        """Show only what fits, from the next look on."""
+        self.how = replace(self.how, query=query)

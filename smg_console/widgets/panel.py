@@ -41,6 +41,10 @@ class Panel(Widget):
         """The app, typed."""
         return cast("ConsoleApp", self.app)
 
+    async def prepare(self) -> float:
+        """What must be done in slices before the panel can draw; the longest in seconds that it held the loop."""
+        return 0.0
+
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """The lines to show; fewer than `height` leave the rest empty."""
         raise NotImplementedError

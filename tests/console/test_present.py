@@ -13,7 +13,8 @@ from gateway.operations import Effect
 from gateway.workers import facts
 from gateway.workers.facts import Cause
 from gateway.workers.model import Health, Intent, State, WorkerId
-from smg_console.present import diagram, feed, fleet, graphs, guide, numbers, plot, runs, summary
+from smg_console.present import diagram, feed, fleet, graphs, guide, numbers, plot, query, runs, summary
+from smg_console.present.arranging import How, arranged
 from smg_console.present.overview import Overview
 from smg_console.present.states import GLYPHS
 from tests.console.fleet import Fleet, busy_fleet
@@ -249,7 +250,7 @@ def test_state_signs_differ_without_colour_even_in_ascii() -> None:
 def test_rows_and_head_take_exactly_the_table_s_width(width: int) -> None:
     busy = busy_fleet()
     columns = fleet.shown_columns(width)
-    assert runs.width_of(fleet.header(columns, "N", False, width)) == width
+    assert runs.width_of(fleet.header(columns, "name", False, width)) == width
     for row in busy.plane.rows():
         assert runs.width_of(fleet.row_line(row, columns, busy.clock.now, width, selected=False)) == width
 
@@ -267,9 +268,12 @@ def test_every_column_sorts_and_has_a_key_of_its_own() -> None:
     rows = busy_fleet().plane.rows()
     assert len(fleet.BY_KEY) == len(fleet.COLUMNS)
     assert not {"R", "G"} & set(fleet.BY_KEY), "R retries, G goes to the end"
-    for key in fleet.BY_KEY:
-        assert len(fleet.ordered(rows, key, True)) == len(rows)
-    assert [row.worker.name for row in fleet.ordered(rows, "S", False)][:2] == ["w8", "w2"]  # trouble first
+    for column in fleet.COLUMNS:
+        assert len(arranged(rows, How(sort=column.name, reverse=True), 0.0).items) == len(rows)
+    assert [row.worker.name for row in arranged(rows, How(sort="state"), 0.0).fitting][:2] == [
+        "w8",
+        "w2",
+    ]  # trouble first
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_a_filter_takes_all_its_words(words: str, names: str) -> None:
     busy = busy_fleet()
     rows = list(busy.plane.rows())
     rows[0] = replace(rows[0], worker=replace(rows[0].worker, spec=replace(rows[0].worker.spec, labels={"rack": "b7"})))
-    assert [row.worker.name for row in rows if fleet.matches(row, words.split())] == names.split()
+    assert [row.worker.name for row in rows if query.parsed(words).fits(row, busy.clock.now)] == names.split()
 
 
 # --- events ---
