@@ -10,7 +10,20 @@ from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen
 
 from gateway.errors import GatewayError
-from gateway.operations import Add, Command, Cordon, ProbeNow, Remove, ResetBreaker, Resume, Retry, StartDrain, Uncordon
+from gateway.operations import (
+    Add,
+    Command,
+    Cordon,
+    Done,
+    ProbeNow,
+    Remove,
+    ResetBreaker,
+    Resume,
+    Retry,
+    StartDrain,
+    Uncordon,
+)
+from gateway.workers.model import Worker, WorkerId
 from smg_console.plane import Plane, WorkerRow
 from smg_console.present import guide
 from smg_console.present.runs import printable
@@ -50,7 +63,24 @@ class ActingApp(App[None]):
 
     def action_cordon(self) -> None:
         if (row := self._to_act_on()) is not None:
-            self.give(Uncordon(row.worker.id) if row.worker.cordoned else Cordon(row.worker.id))
+            self.cordon(row)
+
+    def cordon(self, row: WorkerRow) -> None:
+        """Cordon a worker, or lift its cordon; only where nobody else would be left it is asked first."""
+        worker_id = row.worker.id
+        if row.worker.cordoned:
+            self.give(Uncordon(worker_id))
+        elif self._is_last(worker_id):
+            self._ask(row, "Cordon", lambda answer: self.give(Cordon(worker_id)) if answer else None)
+        else:
+            self.give(Cordon(worker_id))
+
+    def _is_last(self, worker_id: WorkerId) -> bool:
+        try:
+            effect = self.plane.effect(worker_id)
+        except GatewayError:
+            return False
+        return effect.routable and not effect.left
 
     def action_resume(self) -> None:
         if (row := self._to_act_on()) is not None:
@@ -71,19 +101,27 @@ class ActingApp(App[None]):
     def action_drain(self) -> None:
         row = self._to_act_on()
         if row is not None:
-            worker_id = row.worker.id
-            self._ask(row, "Drain", lambda answer: self.give(StartDrain(worker_id)) if answer else None)
+            self.drain(row)
+
+    def drain(self, row: WorkerRow, timeout_s: float | None = None) -> None:
+        """Drain a worker after a yes."""
+        command = StartDrain(row.worker.id, timeout_s)
+        self._ask(row, "Drain", lambda answer: self.give(command) if answer else None)
 
     def action_remove(self) -> None:
         row = self._to_act_on()
         if row is not None:
-            worker_id = row.worker.id
-            self._ask(
-                row,
-                "Remove",
-                lambda answer: self.give(Remove(worker_id, now=answer == "extra")) if answer else None,
-                extra="Remove now",
-            )
+            self.remove(row)
+
+    def remove(self, row: WorkerRow, timeout_s: float | None = None) -> None:
+        """Remove a worker after a yes."""
+        worker_id = row.worker.id
+        self._ask(
+            row,
+            "Remove",
+            lambda answer: self.give(Remove(worker_id, answer == "extra", timeout_s)) if answer else None,
+            extra="Remove now",
+        )
 
     # --- how they act ---
 
@@ -92,13 +130,24 @@ class ActingApp(App[None]):
         self.run_worker(self._give(command), name=f"command {command.verb}", exit_on_error=False)
 
     async def _give(self, command: Command) -> None:
+        before = self._worker_of(command)
         try:
             done = await self.plane.execute(command)
         except GatewayError as error:
             self.say(error.message, "error")
         else:
+            if done.changed:
+                self.acted(command, before, done)
             self.say(done.message, "information" if done.changed else "warning")
         await self.frame()
+
+    def _worker_of(self, command: Command) -> Worker | None:
+        """The worker that a command is about, as it is before it."""
+        row = self.plane.row(WorkerId(command.worker)) if not isinstance(command, Add) else None
+        return row.worker if row is not None else None
+
+    def acted(self, command: Command, before: Worker | None, done: Done) -> None:
+        """A command changed something."""
 
     def say(self, text: str, severity: SeverityLevel = "information") -> None:
         """Show a sentence for some seconds, with a sign beside the colour."""

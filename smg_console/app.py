@@ -17,9 +17,12 @@ from textual.screen import ModalScreen, Screen
 from gateway.telemetry.logs import LogRing
 from gateway.workers.model import WorkerId
 from smg_console import pace, themes
+from smg_console.commanding import CommandingApp
+from smg_console.memory import Memory
 from smg_console.plane import FLEET, Plane, Subject, WorkerRow
 from smg_console.present import detail, guide
 from smg_console.reporting import ReportingApp
+from smg_console.screens.choose_columns import ChooseColumns
 from smg_console.screens.dialogs import Confirm, Question
 from smg_console.screens.graphs import GraphsScreen
 from smg_console.screens.journal import JournalScreen
@@ -51,8 +54,10 @@ HELP_OF = (
 """The help of where one is; elsewhere it is the table's."""
 
 
-class ConsoleApp(ReportingApp, SuspendingApp):
+class ConsoleApp(CommandingApp, ReportingApp, SuspendingApp):
     """The console over a plane. `log` is shown on the log screen; `ascii_only` draws nothing but ASCII.
+
+    `memory` keeps columns, order and commands; without one they are kept for this run alone.
 
     `settled` is called once, after the first frame: what was built by then lives as long as the console (the
     moment for `gc.freeze`, without which a collection holds the loop for tens of milliseconds).
@@ -61,6 +66,17 @@ class ConsoleApp(ReportingApp, SuspendingApp):
     TITLE = "smg-console"
     CSS_PATH = "console.tcss"
     ENABLE_COMMAND_PALETTE = True
+    PLACES: ClassVar = {
+        "discovery": "discovery",
+        "tokenizers": "tokenizers",
+        "events": "journal",
+        "routing": "routing",
+        "graphs": "graphs",
+        "settings": "settings",
+        "people": "people",
+        "log": "log",
+        "help": "help",
+    }
     BINDINGS: ClassVar = [
         Binding("a", "add", "Add a worker"),
         Binding("c", "cordon", "Cordon, or lift the cordon"),
@@ -79,11 +95,14 @@ class ConsoleApp(ReportingApp, SuspendingApp):
         Binding("comma", "settings", "Settings"),
         Binding("ctrl+s", "save_picture", "Save a picture of the screen"),
         Binding("exclamation_mark", "incident", "What is wrong"),
-        Binding("u", "people", "Who is connected"),
+        Binding("u", "undo", "Undo"),
+        Binding("O", "columns", "Columns"),
+        Binding("U", "people", "Who is connected"),
         Binding("l", "log", "Log"),
         Binding("t", "next_theme", "Next theme"),
         Binding("question_mark", "help", "Help"),
-        Binding("colon,ctrl+p", "command_palette", "Commands"),
+        Binding("colon", "command_line", "Commands"),
+        Binding("ctrl+p", "command_palette", "Palette"),
         Binding("ctrl+z", "suspend", "Suspend"),
         Binding("q,ctrl+q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
@@ -97,9 +116,11 @@ class ConsoleApp(ReportingApp, SuspendingApp):
         ascii_only: bool = False,
         log: LogRing | None = None,
         settled: Callable[[], object] = lambda: None,
+        memory: Memory | None = None,
     ) -> None:
         super().__init__()
         self.plane = plane
+        self.memory = memory or Memory()
         self.ascii_only = ascii_only
         self.ring = log
         self.seen = Watch(plane)
@@ -123,6 +144,8 @@ class ConsoleApp(ReportingApp, SuspendingApp):
         self.theme_changed_signal.subscribe(self, lambda _theme: self._new_colours())
         self.set_timer(pace.FRAME_S / 5, self._first_tick)
         for problem in self._found.problems:
+            self.say(problem, "warning")
+        if problem := self.memory.take_problem():
             self.say(problem, "warning")
         if self._bad_theme is not None:
             known = ", ".join(self._found.themes)
@@ -202,7 +225,42 @@ class ConsoleApp(ReportingApp, SuspendingApp):
         self.theme = theme
         self.say(f"theme {theme}")
 
+    @property
+    def theme_names(self) -> Sequence[str]:
+        return list(self._found.themes)
+
+    def use_theme(self, name: str) -> None:
+        self._use(name)
+
     # --- getting around ---
+
+    @property
+    def marked(self) -> Sequence[WorkerRow]:
+        """The marked workers, where one is at the table."""
+        main = self.main
+        return main.table.marked if main is not None and self.screen is main else ()
+
+    def open_worker_row(self, row: WorkerRow) -> None:
+        self.open_worker(row.worker.id)
+
+    def on_fleet_table_changed(self) -> None:
+        """Sorting and grouping are remembered."""
+        if self.main is not None:
+            how = self.main.table.how
+            self.memory.keep(sort=how.sort, reverse=how.reverse, group=how.group)
+            if problem := self.memory.take_problem():
+                self.say(problem, "warning")
+
+    def action_columns(self) -> None:
+        """Choose and order the table's columns."""
+        main = self.main
+        if main is None or self.screen is not main:
+            return
+        self.push_screen(ChooseColumns(main.table.shown_names, self.seen.rows), self._columns_chosen)
+
+    def _columns_chosen(self, names: tuple[str, ...] | None) -> None:
+        if names is not None:
+            self.use_columns(names)
 
     @property
     def under_cursor(self) -> WorkerRow | None:
@@ -330,7 +388,10 @@ class ConsoleApp(ReportingApp, SuspendingApp):
         yield from self.keeping_commands(row)
         yield SystemCommand("Routing", "key m: policies, shares, and where a prompt would go", self.action_routing)
         yield SystemCommand("Settings", "key comma: what is in force, and where it came from", self.action_settings)
-        yield SystemCommand("Who is connected", "key u: open consoles, their roles and addresses", self.action_people)
+        yield SystemCommand("Who is connected", "key U: open consoles, their roles and addresses", self.action_people)
+        yield SystemCommand("Undo", "key u: take this console's last act back", self.action_undo)
+        yield SystemCommand("Columns", "key O: choose and order them", self.action_columns)
+        yield SystemCommand("Command line", "key colon: commands on many workers by filter", self.action_command_line)
         yield SystemCommand("Log", "key l: followed and filtered", self.action_log)
         yield SystemCommand("Help", "key ?", self.action_help)
         yield SystemCommand("Suspend", "key Ctrl+Z: back to the shell, until fg", self.action_suspend)

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
-from gateway.errors import ReadOnly
+from gateway.errors import Conflict, ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.discovery import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
@@ -23,6 +23,7 @@ from gateway.workers.facts import Cause
 from gateway.workers.meters import Failure
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
+from gateway.workers.rolling_jobs import RollingCommand, RollingDone, RollingDrains, RollingStatus
 from smg_console.plane import Explained, GatewayRow, HealthRow, Link, Subject, WorkerRow
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class LocalPlane:
         flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies,
         settings: Sequence[Effective] = (),
         people: Callable[[], Sequence[Person]] = tuple,
+        rolling: RollingDrains | None = None,
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -74,6 +76,7 @@ class LocalPlane:
         self._flights = flights
         self._settings = settings
         self._people = people
+        self._rolling = rolling
         self._read_only = read_only
         self._cause = Cause(actor)
 
@@ -95,6 +98,7 @@ class LocalPlane:
             flights=gateway.data_plane.flights,
             settings=gateway.effective,
             people=gateway.presence.people,
+            rolling=gateway.rolling,
             read_only=read_only,
         )
 
@@ -212,6 +216,15 @@ class LocalPlane:
     async def execute_on_tokenizers(self, command: TokenizerCommand) -> TokenizerDone:
         self._check_may_act()
         return await self._tokenizers.execute(command, self._cause.actor)
+
+    def rollings(self) -> Sequence[RollingStatus]:
+        return self._rolling.statuses() if self._rolling is not None else ()
+
+    async def execute_on_rolling(self, command: RollingCommand) -> RollingDone:
+        self._check_may_act()
+        if self._rolling is None:
+            raise Conflict("there are no rolling drains here")
+        return await self._rolling.execute(command, self._cause)
 
     def _check_may_act(self) -> None:
         if self._read_only:

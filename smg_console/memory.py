@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from smg_console.places import state_directory
+
 HISTORY = 200
 """Commands kept."""
 
@@ -28,10 +30,7 @@ class Remembered:
 
 def state_file(environment: Mapping[str, str] | None = None) -> Path:
     """Where it is kept: `$XDG_STATE_HOME/smg-console/console.json`."""
-    environment = os.environ if environment is None else environment
-    home = environment.get("HOME") or str(Path("~").expanduser())
-    state = environment.get("XDG_STATE_HOME") or str(Path(home) / ".local" / "state")
-    return Path(state) / "smg-console" / "console.json"
+    return state_directory(environment) / "console.json"
 
 
 class Memory:

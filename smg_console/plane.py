@@ -26,6 +26,7 @@ from gateway.workers.entry import ProbeStrip
 from gateway.workers.health import HealthCounter
 from gateway.workers.meters import EngineLoad, Failure
 from gateway.workers.model import Role, Worker, WorkerId
+from gateway.workers.rolling_jobs import RollingCommand, RollingDone, RollingStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,4 +199,12 @@ class Plane(Protocol):
 
     async def execute_on_tokenizers(self, command: TokenizerCommand) -> TokenizerDone:
         """Give a command on tokenizers. Raises GatewayError."""
+        ...
+
+    def rollings(self) -> Sequence[RollingStatus]:
+        """Rolling drains under way, and the last that ended, the oldest first."""
+        ...
+
+    async def execute_on_rolling(self, command: RollingCommand) -> RollingDone:
+        """Begin or steer a rolling drain. Raises GatewayError."""
         ...

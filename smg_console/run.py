@@ -92,10 +92,18 @@ async def until_quit(gateway: Gateway, ring: LogRing) -> int:
     """Serve while the console is open."""
     from smg_console.app import ConsoleApp
     from smg_console.local import LocalPlane
+    from smg_console.memory import Memory, state_file
 
     settings = gateway.settings
     plane = LocalPlane.of(gateway, read_only=settings.read_only)
-    app = ConsoleApp(plane, theme=settings.theme, ascii_only=settings.ascii, log=ring, settled=settle_memory)
+    app = ConsoleApp(
+        plane,
+        theme=settings.theme,
+        ascii_only=settings.ascii,
+        log=ring,
+        settled=settle_memory,
+        memory=Memory(state_file()),
+    )
     on_signals(app.exit)
     here = gateway.presence.enter(Person("console", AccessRole.ADMIN, "", time.time()))
     await app.run_async()

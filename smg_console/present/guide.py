@@ -39,7 +39,7 @@ ANYWHERE = (
     ("m", "models and routing: policies, shares, explain"),
     (",", "settings in force, and where each came from"),
     ("!", "what is wrong: shows what the strip above tells of"),
-    ("u", "who is connected: users over SSH and elsewhere"),
+    ("U", "who is connected: users over SSH and elsewhere"),
     ("l", "the log, followed and filtered"),
     ("Ctrl+S", "save a picture; reports are among : commands"),
     ("h", "graphs: a minute to a day of fleet, models, workers"),

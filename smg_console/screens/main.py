@@ -1,6 +1,6 @@
 """The main screen: the fleet with its diagram, counters, graphs and events, arranged for the terminal's size."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -9,6 +9,8 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import Input
 
+from smg_console.present.arranging import GROUPS, How
+from smg_console.present.columns import column_of
 from smg_console.present.completion import hint_line
 from smg_console.present.query import FilterError, completions, fields_line, parsed
 from smg_console.present.runs import Line
@@ -27,6 +29,10 @@ from smg_console.widgets.panels import (
     Keys,
     Loads,
 )
+from smg_console.widgets.rolling_line import RollingLine
+
+if TYPE_CHECKING:
+    from smg_console.app import ConsoleApp
 
 LEAST = (60, 15)
 
@@ -74,7 +80,12 @@ class MainScreen(Screen[None]):
             yield Counters(id="counters")
             yield EitherLoads(id="either")
             yield Loads(id="whole")
-        yield FleetTable()
+        kept = cast("ConsoleApp", self.app).memory.now
+        sort = kept.sort if column_of(kept.sort) is not None else "name"
+        group = kept.group if kept.group in GROUPS else ""
+        columns = tuple(name for name in kept.columns if column_of(name) is not None)
+        yield FleetTable(How(sort=sort, reverse=kept.reverse, group=group), columns)
+        yield RollingLine(id="rolling")
         yield EitherLoads(id="strip", beside=True)
         with Horizontal(id="bottom"):
             yield Feed()
@@ -105,6 +116,7 @@ class MainScreen(Screen[None]):
 
     def make_room(self) -> None:
         """The incident strip is there only while there is an incident."""
+        self.set_class(bool(self.query_one(RollingLine).jobs()), "-rolling")
         self.set_class(self.query_one(Incident).line(self.app.size.width) is not None, "-incident")
 
     @property
@@ -126,7 +138,7 @@ class MainScreen(Screen[None]):
         fit = f"{len(table.fitting)} of {len(table.face.seen.rows)} fit" if line.value else fields_line()
         return hint_line("" if found else table.problem, found, fit, width)
 
-    async def set_filter(self, text: str) -> None:
+    def set_filter(self, text: str) -> None:
         """Filter by this, as if it had been typed."""
         self.filter_line.put(text)
 

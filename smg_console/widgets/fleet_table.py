@@ -60,10 +60,10 @@ class FleetTable(Rows[Item]):
     class Changed(Message):
         """The operator sorts or groups otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, how: How | None = None, chosen: tuple[str, ...] = ()) -> None:
         super().__init__(id="fleet")
-        self.how = How()
-        self.chosen: tuple[str, ...] = ()
+        self.how = how or How()
+        self.chosen = chosen
         """Names of the columns that were chosen; empty: the usual ones."""
         self.marks: set[WorkerId] = set()
         self.problem = ""
@@ -225,11 +225,26 @@ class FleetTable(Rows[Item]):
 
     async def action_sort(self, name: str) -> None:
         """Sort by a column, numbers largest first; once more turns it round."""
+        await self.sort_by(name)
+
+    async def sort_by(self, name: str, *, reverse: bool | None = None) -> None:
+        """Sort in this direction; None: the usual one, or where it is sorted by that already the other."""
         column = column_of(name)
         if column is not None:
-            same = self.how.sort == name
-            await self.ask(sort=name, reverse=not self.how.reverse if same else column.right)
+            if reverse is None:
+                reverse = not self.how.reverse if self.how.sort == name else column.right
+            await self.ask(sort=name, reverse=reverse)
             self.post_message(self.Changed())
+
+    @property
+    def shown_names(self) -> list[str]:
+        """The columns that were chosen, or the usual ones, whether there is room or not."""
+        return list(self.chosen or [column.name for column in fleet.COLUMNS])
+
+    def use_columns(self, names: tuple[str, ...]) -> None:
+        """Show these columns; none: the usual ones."""
+        self.chosen = names
+        self.tick()
 
     async def action_sort_here(self) -> None:
         """Sort by the column under the column cursor."""

@@ -25,6 +25,7 @@ from gateway.workers.latency import Percentiles
 from gateway.workers.meters import EngineLoad
 from gateway.workers.model import Capabilities, Engine, Intent, ModelCard, WorkerId, WorkerSpec
 from gateway.workers.registry import Registry
+from gateway.workers.rolling_jobs import RollingDrains
 from smg_console.local import LocalPlane
 from smg_console.plane import GatewayRow
 
@@ -75,6 +76,8 @@ class Fleet:
         self.operations = Operations(
             self.registry, wall=self.clock.wall, drain_timeout_s=300, probe_now=self.probed.append
         )
+        self.rolling = RollingDrains(self.registry, wall=self.clock.wall, drain=self.operations.begin_drain)
+        """Its jobs end only where it is entered."""
         self.samples = FixedSamples()
         self.loop_late_ms = 1.0
         self.flying: list[Flight] = []
@@ -102,6 +105,7 @@ class Fleet:
             self.gateway_row,
             discovery=lambda: self.discovery,
             tokenizers=self.tokenizer_operations,
+            rolling=self.rolling,
             explainer=self.explainer,
             flights=self.flights_of,
             settings=self.settings,

@@ -33,6 +33,7 @@ class Night(Fleet):
             self.sampler,
             self.gateway_row,
             tokenizers=self.tokenizer_operations,
+            rolling=self.rolling,
             explainer=Explainer(self.routing, self.tokenizers, self.clock.mono),
         )
         self.samples = self.sampler  # type: ignore[assignment]  # the real one, instead of one that a test sets

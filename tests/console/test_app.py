@@ -160,6 +160,7 @@ async def test_adding_a_listed_worker_again_is_refused_with_a_sentence(fleet: Fl
 
 async def test_c_cordons_and_lifts_the_cordon(fleet: Fleet) -> None:
     entry = fleet.add("http://10.0.0.1:8000")
+    fleet.add("http://10.0.0.2:8000")
     async with console(fleet) as pilot:
         await pilot.press("c")
         await shown(pilot, lambda: entry.worker.cordoned)
@@ -279,6 +280,8 @@ async def test_enter_shows_the_worker_and_keys_act_there(busy: Fleet) -> None:
         assert "http://10.1.0.1:8000" in text_of(pilot, "#who")
         assert "▲ 1m35s" in text_of(pilot, "#place")
         await pilot.press("c")
+        await shown(pilot, lambda: isinstance(pilot.app.screen, Confirm))  # nobody else serves its model
+        await pilot.press(*"w1", "enter")
         await shown(pilot, lambda: busy.registry.find("w1").worker.cordoned)
         await pilot.press("y")
         await shown(pilot, lambda: type(pilot.app.screen) is View)
@@ -455,9 +458,9 @@ async def test_help_log_and_palette_open_and_close(busy: Fleet) -> None:
         assert "cordon: no new requests" in text_of(pilot, "#text")
         await pilot.press("escape")
         await shown(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
-        for key in ("colon", "ctrl+p"):
+        for key, opened in (("colon", "CommandLine"), ("ctrl+p", "CommandPalette")):
             await pilot.press(key)
-            await shown(pilot, lambda: type(pilot.app.screen).__name__ == "CommandPalette")
+            await shown(pilot, lambda: type(pilot.app.screen).__name__ == opened)  # noqa: B023 - awaited at once
             await pilot.press("escape")
             await shown(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
         names = [command.title for command in app_of(pilot).get_system_commands(pilot.app.screen)]
@@ -466,7 +469,7 @@ async def test_help_log_and_palette_open_and_close(busy: Fleet) -> None:
 
 async def test_the_palette_acts_on_the_worker_under_the_cursor(busy: Fleet) -> None:
     async with console(busy) as pilot:
-        await pilot.press("j", "colon")
+        await pilot.press("j", "ctrl+p")
         await shown(pilot, lambda: type(pilot.app.screen).__name__ == "CommandPalette")
         await pilot.press(*"probe w")
         await shown(pilot, lambda: "Probe w2 now" in drawn_text(pilot))

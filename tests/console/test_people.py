@@ -54,7 +54,7 @@ def test_the_people(fleet: Fleet, snap_compare: Compare, size: tuple[int, int]) 
 
     async def press(pilot: Pilot[None]) -> None:
         await settle(pilot)
-        await pilot.press("u")
+        await pilot.press("U")
         await settle(pilot)
 
     assert snap_compare(ConsoleApp(fleet.plane, theme="midnight"), terminal_size=size, run_before=press)

@@ -177,7 +177,7 @@ def test_operators_see_one_anothers_acts(tmp_path: Path, engine: str) -> None:
     ):
         one.wait_for(READY, "2 here")
         two.wait_for(READY, "2 here")
-        one.press("u")
+        one.press("U")
         one.wait_for("ssh:ops@ann-laptop", "operator", "ssh:bob@bob-laptop", "admin", "127.0.0.1", "120x40")
         one.press("Escape")
         one.wait_for(READY)
