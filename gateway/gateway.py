@@ -224,6 +224,7 @@ class Gateway:
             settings=self.effective,
             tokenizers=self.tokenizers,
             tokenizer_operations=self.tokenizer_operations,
+            rolling=self.rolling,
             discovery=self._discovery_status(),
             presence=self.presence,
             flights=lambda most, worker_id: self.data_plane.flights(most, worker_id),

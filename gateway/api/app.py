@@ -32,6 +32,7 @@ from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.ask import Ask
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
+from gateway.workers.rolling_jobs import RollingDrains
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class ApiParts:
     settings: Sequence[Effective]
     tokenizers: TokenizerRegistry
     tokenizer_operations: TokenizerOperations
+    rolling: RollingDrains
     engines: Engines | None = None
     """None: workers are spoken to over HTTP only."""
     discovery: Callable[[], DiscoveryStatus] | None = None
@@ -123,6 +125,7 @@ def build_app(parts: ApiParts) -> web.Application:
         openapi,
         probes,
         process,
+        rolling,
         routing,
         settings,
         tokenize,
@@ -136,6 +139,7 @@ def build_app(parts: ApiParts) -> web.Application:
         *probes.ROUTES,
         *info.ROUTES,
         *workers.ROUTES,
+        *rolling.ROUTES,
         *gateway.ROUTES,
         *history.ROUTES,
         *routing.ROUTES,

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.api.app import ApiParts, packed
 from gateway.api.discovery import discovery_json
+from gateway.api.rolling import rolling_json
 from gateway.api.schemas import gateway_json, person_json, timestamp
 from gateway.api.tokenizers import detail
 from gateway.kubernetes.discovery import DiscoveryStatus
@@ -24,6 +25,7 @@ from gateway.workers.entry import Entry
 from gateway.workers.latency import Percentiles
 from gateway.workers.meters import EngineLoad
 from gateway.workers.model import WorkerId
+from gateway.workers.rolling_jobs import RollingStatus
 
 LEAST_S = 0.9
 """Within so many seconds all listeners get the same round."""
@@ -80,6 +82,7 @@ class Board:
         """The last message of each other kind, with its round."""
         self._tokenizers: Sequence[TokenizerStatus] = []
         self._people: Sequence[Person] = ()
+        self._rollings: Sequence[RollingStatus] = ()
 
     async def news(self, mark: Mark) -> tuple[bytes, Mark]:
         """What changed after the mark, as messages of the event stream, and the mark for the next time."""
@@ -113,6 +116,7 @@ class Board:
         self._look_at_discovery(now, mark.round)
         self._look_at_tokenizers(mark.round)
         self._look_at_people(mark.round)
+        self._look_at_rollings(mark.round)
         message = await self._rows_since(before)
         self._mark, self._before, self._message = mark, before, message
 
@@ -163,6 +167,13 @@ class Board:
         if found != self._people:
             self._people = found
             self._extras["people"] = number, sse("people", "", {"people": [person_json(person) for person in found]})
+
+    def _look_at_rollings(self, number: int) -> None:
+        found = self._parts.rolling.statuses()
+        if found != self._rollings:
+            self._rollings = found
+            body = {"rolling_drains": [rolling_json(job) for job in found]}
+            self._extras["rolling_drains"] = number, sse("rolling_drains", "", body)
 
 
 def _told_of(status: DiscoveryStatus) -> tuple[object, ...]:

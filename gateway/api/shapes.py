@@ -198,6 +198,45 @@ class PeopleJson(TypedDict):
     people: list[PersonJson]
 
 
+class DrainingJson(TypedDict):
+    """`left_secs`: until its deadline; null: it has none."""
+
+    name: str
+    in_flight: int
+    began_with: int
+    left_secs: float | None
+
+
+class RollingDrainJson(TypedDict):
+    """Many workers, drained a few at a time; all of them by name."""
+
+    id: str
+    what: str
+    actor: str
+    max: int
+    floor: int
+    remove: bool
+    total: int
+    phase: Literal["running", "paused", "stopping", "done", "stopped", "cancelled"]
+    why: str
+    under_way: list[DrainingJson]
+    waiting: list[str]
+    done: list[str]
+    failed: list[str]
+    began_at: Rfc3339 | None
+    ended_at: Rfc3339 | None
+
+
+class RollingDrainsJson(TypedDict):
+    rolling_drains: list[RollingDrainJson]
+
+
+class RollingDoneJson(TypedDict):
+    changed: bool
+    message: str
+    rolling_drain: RollingDrainJson
+
+
 class EffectJson(TypedDict):
     """What taking a worker away would mean now: `in_flight` requests of its own, `left` others that take requests
     for its model and role."""

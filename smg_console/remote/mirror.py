@@ -26,6 +26,7 @@ from gateway.workers.facts import fold
 from gateway.workers.health import HealthCounter
 from gateway.workers.meters import EngineLoad
 from gateway.workers.model import Health, Worker, WorkerId
+from gateway.workers.rolling_jobs import RollingStatus
 from smg_console.plane import HealthRow, WorkerRow
 from smg_console.remote.decode import event_of, moment, moment_or, worker_of
 from smg_console.remote.readings import (
@@ -35,6 +36,7 @@ from smg_console.remote.readings import (
     load_of,
     people_of,
     percentiles_of,
+    rollings_of,
     stretch_of,
     tokenizer_of,
 )
@@ -184,6 +186,7 @@ class Mirror:
         self.discovery_at = 0.0
         self.tokenizers: Sequence[TokenizerStatus] = ()
         self.people: Sequence[Person] = ()
+        self.rollings: Sequence[RollingStatus] = ()
         self.moved = asyncio.Event()
         """Set for a moment by every message."""
 
@@ -201,6 +204,8 @@ class Mirror:
                 self.tokenizers = [tokenizer_of(one) for one in msgspec.json.decode(raw)["tokenizers"]]
             case "people":
                 self.people = people_of(msgspec.json.decode(raw))
+            case "rolling_drains":
+                self.rollings = rollings_of(msgspec.json.decode(raw))
             case _:
                 self._take_event(event_of(msgspec.json.decode(raw), self.base))
         self.last_id = event_id or self.last_id
@@ -212,7 +217,8 @@ class Mirror:
         workers = await in_slices(snapshot.workers, lambda one: worker_of(msgspec.json.decode(one)), size=SLICE)
         if snapshot.gateway["boot"] != self.boot:
             self.boot, self.base = snapshot.gateway["boot"], self.log.seq
-            self._numbers, self.fleet, self.discovery, self.tokenizers, self.people = {}, None, None, (), ()
+            self._numbers, self.fleet, self.discovery, self.tokenizers = {}, None, None, ()
+            self.people, self.rollings = (), ()
         self.workers = {worker.id: worker for worker in workers}
         self._numbers = {worker_id: one for worker_id, one in self._numbers.items() if worker_id in self.workers}
         self._take_gateway(gateway_of(snapshot.gateway), now)
@@ -270,6 +276,11 @@ class Mirror:
             skipped = old.skipped if found.skipped == old.skipped else found.skipped
             found = replace(found, skipped=skipped, notes=old.notes if found.notes == old.notes else found.notes)
         self.discovery, self.discovery_at = found, now
+
+    def take_rolling(self, job: RollingStatus) -> None:
+        """What a command just answered; the next numbers tell it to all."""
+        known = {one.id: one for one in self.rollings} | {job.id: job}  # which keeps its place
+        self.rollings = list(known.values())
 
     def _take_gateway(self, status: GatewayStatus, now: float) -> None:
         self.gateway = status

@@ -20,6 +20,7 @@ from gateway.operations import (
 )
 from gateway.tokenizers.commands import AddTokenizer, RemoveTokenizer, TokenizerCommand
 from gateway.workers.model import Engine, HealthOverride, ModelCard, WorkerId, WorkerSpec
+from gateway.workers.rolling_jobs import RollingCommand, StartRolling
 
 Json = dict[str, Any]
 
@@ -72,6 +73,21 @@ def tokenizer_order_of(command: TokenizerCommand) -> Order:
             return Order("POST", "/v1/tokenizers", _given(body))
         case RemoveTokenizer(tokenizer=name):
             return Order("DELETE", f"/v1/tokenizers/{quoted(name)}")
+
+
+def rolling_order_of(command: RollingCommand) -> Order:
+    """The request for a command on rolling drains."""
+    if not isinstance(command, StartRolling):
+        return Order("POST", f"/rolling-drains/{quoted(command.job)}/{command.verb}")
+    body = {
+        "workers": list(command.workers),
+        "max": command.most,
+        "floor": command.floor,
+        "remove": command.remove,
+        "timeout_secs": command.timeout_s,
+        "what": command.what,
+    }
+    return Order("POST", "/rolling-drains", _given(body))
 
 
 def quoted(name: str) -> str:

@@ -29,13 +29,14 @@ from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.availability import those_serving
 from gateway.workers.meters import Failure
 from gateway.workers.model import State, Worker, WorkerId
+from gateway.workers.rolling_jobs import RollingCommand, RollingDone, RollingStatus
 from smg_console.client import Answered, GatewayClient, Unreachable
 from smg_console.plane import FLEET, Explained, GatewayRow, Link, Subject, WorkerRow
 from smg_console.remote.asked import Asked
 from smg_console.remote.feed import Feed
 from smg_console.remote.mirror import Mirror
-from smg_console.remote.orders import Order, order_of, quoted, tokenizer_order_of
-from smg_console.remote.readings import explained_of, failures_of, flight_of, routes_of, tokens_of
+from smg_console.remote.orders import Order, order_of, quoted, rolling_order_of, tokenizer_order_of
+from smg_console.remote.readings import explained_of, failures_of, flight_of, rolling_of, routes_of, tokens_of
 
 EMPTY: "array[float]" = array("f")
 NAN = float("nan")
@@ -207,6 +208,16 @@ class RemotePlane:
         self._check_may_act()
         answer = await self._send(tokenizer_order_of(command))
         return TokenizerDone(answer.data.get("id", ""), answer.data["message"])
+
+    def rollings(self) -> Sequence[RollingStatus]:
+        return self._mirror.rollings
+
+    async def execute_on_rolling(self, command: RollingCommand) -> RollingDone:
+        self._check_may_act()
+        data = (await self._send(rolling_order_of(command))).data
+        job = rolling_of(data["rolling_drain"])
+        self._mirror.take_rolling(job)
+        return RollingDone(job, data["changed"], data["message"])
 
     async def _send(self, order: Order) -> Answered:
         """Send it, and wait until the mirror shows what it did."""

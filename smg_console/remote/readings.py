@@ -21,6 +21,8 @@ from gateway.tokenizers.tokenizer import Shown
 from gateway.workers.latency import Percentiles
 from gateway.workers.meters import EngineLoad, Failure
 from gateway.workers.model import Role, WorkerId
+from gateway.workers.rolling import Phase
+from gateway.workers.rolling_jobs import RollingStatus, UnderWay
 from smg_console.plane import Explained
 from smg_console.remote.decode import moment, moment_or
 
@@ -59,6 +61,34 @@ def people_of(value: Json) -> list[Person]:
         )
         for one in value["people"]
     ]
+
+
+def rollings_of(value: Json) -> list[RollingStatus]:
+    """Of `GET /rolling-drains`."""
+    return [rolling_of(one) for one in value["rolling_drains"]]
+
+
+def rolling_of(value: Json) -> RollingStatus:
+    """One of them."""
+    return RollingStatus(
+        id=value["id"],
+        what=value["what"],
+        actor=value["actor"],
+        most=value["max"],
+        floor=value["floor"],
+        remove=value["remove"],
+        total=value["total"],
+        phase=Phase(value["phase"]),
+        why=value["why"],
+        under_way=tuple(
+            UnderWay(one["name"], one["in_flight"], one["began_with"], one["left_secs"]) for one in value["under_way"]
+        ),
+        waiting=tuple(value["waiting"]),
+        done=tuple(value["done"]),
+        failed=tuple(value["failed"]),
+        began_at=moment_or(value["began_at"], 0.0),
+        ended_at=moment(value["ended_at"]),
+    )
 
 
 def percentiles_of(value: Json) -> Percentiles:

@@ -71,6 +71,7 @@ class Served:
             settings=fleet.settings,
             tokenizers=fleet.tokenizers,
             tokenizer_operations=Tokenizers(fleet),  # type: ignore[arg-type]  # whatever the fleet's plane has
+            rolling=fleet.rolling,
             flights=fleet.flights_of,
         )
 

@@ -26,6 +26,7 @@ from gateway.workers.facts import Cause
 from gateway.workers.health import ProbeResult
 from gateway.workers.model import Capabilities, Engine, Worker, WorkerId
 from gateway.workers.registry import Registry
+from gateway.workers.rolling_jobs import RollingDrains
 
 TEST = Cause("test")
 
@@ -58,6 +59,7 @@ class Control:
         self.answers: dict[str, Answer] = {}
         """What workers answer, by `URL path`; anything else is refused."""
         self.tokenizers = TokenizerRegistry(wall=time.time, rng=Random(3))
+        self.rolling = RollingDrains(self.registry, wall=time.time, drain=self.operations.begin_drain)
         self.client: TestClient
 
     def status(self) -> GatewayStatus:
@@ -124,11 +126,12 @@ async def control(journal_size: int = 10_000) -> AsyncIterator[Control]:
             made.tokenizers, lambda: (entry.worker for entry in made.registry.entries.values())
         ),
         fleet=fleet,
+        rolling=made.rolling,
         explainer=Explainer(fleet, made.tokenizers, time.monotonic),
         version="0.1.0",
         boot="boot",
         status=made.status,
         flights=made.flights,
     )
-    async with made.tokenizers, TestClient(TestServer(build_app(parts))) as made.client:
+    async with made.tokenizers, made.rolling, TestClient(TestServer(build_app(parts))) as made.client:
         yield made

@@ -168,6 +168,31 @@ async def test_real_answers_have_the_shapes_of_the_document() -> None:
             assert judge.answer(method, path.partition("?")[0], status, value) == []
 
 
+ROLLING_CALLS: list[tuple[str, str, int, object]] = [
+    ("POST", "/rolling-drains", 202, {"workers": ["w1"], "floor": 0, "what": "model=m"}),
+    ("POST", "/rolling-drains", 400, {"workers": []}),
+    ("POST", "/rolling-drains", 404, {"workers": ["w99"]}),
+    ("GET", "/rolling-drains", 200, None),
+    ("GET", "/rolling-drains/{id}", 200, None),
+    ("POST", "/rolling-drains/{id}/pause", 200, None),
+    ("POST", "/rolling-drains/{id}/continue", 200, None),
+    ("POST", "/rolling-drains/{id}/cancel", 200, None),
+]
+
+
+async def test_real_answers_about_rolling_drains_have_the_shapes_of_the_document() -> None:
+    async with control() as api:
+        _, document = await api.call("GET", "/openapi.json")
+        assert isinstance(document, dict)
+        judge = Judge(document)
+        api.ready("http://a:1").meters.began()
+        for method, path, expected, body in ROLLING_CALLS:
+            options = {} if body is None else {"json": body}
+            status, value = await api.call(method, path.replace("{id}", "j1"), **options)
+            assert status == expected, (method, path, value)
+            assert judge.answer(method, path, status, value) == []
+
+
 TOKENIZER_CALLS: list[tuple[str, str, int, object]] = [
     ("POST", "/v1/tokenizers", 202, {"name": "other", "source": "SOURCE"}),
     ("POST", "/v1/tokenizers", 409, {"name": "qwen", "source": "SOURCE"}),
@@ -221,7 +246,7 @@ async def test_every_json_answer_of_the_document_is_seen_by_the_tests_above() ->
         for method, operation in methods.items()
         if any("application/json" in told["content"] and code < "3" for code, told in operation["responses"].items())
     }
-    called = {(method, path.partition("?")[0]) for method, path, status, _ in CALLS + TOKENIZER_CALLS}
+    called = {(method, path.partition("?")[0]) for method, path, status, _ in CALLS + TOKENIZER_CALLS + ROLLING_CALLS}
     assert documented - called == set()
 
 
