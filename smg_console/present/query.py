@@ -80,6 +80,23 @@ def parsed(text: str) -> Query:
     return Query(" ".join(word.raw for word in words), tuple(_test(word) for word in words))
 
 
+def without_faults(text: str) -> str:
+    """The text without the words that are none of the language, and without what follows an open quote."""
+    try:
+        words = split(text)
+    except FilterError as error:
+        words = split(text.removesuffix(error.word))
+    return " ".join(word.raw for word in words if _is_sound(word))
+
+
+def _is_sound(word: Word) -> bool:
+    try:
+        _test(word)
+    except FilterError:
+        return False
+    return True
+
+
 def split(text: str) -> list[Word]:
     """The words of a text; quotes keep what is between them together. Raises FilterError for an open quote."""
     words: list[Word] = []

@@ -6,13 +6,14 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Input
 
 from smg_console.present.arranging import GROUPS, How
 from smg_console.present.columns import column_of
 from smg_console.present.completion import hint_line
-from smg_console.present.query import FilterError, completions, fields_line, parsed
+from smg_console.present.query import FilterError, completions, fields_line, parsed, without_faults
 from smg_console.present.runs import Line
 from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.fleet_table import FleetTable
@@ -114,10 +115,16 @@ class MainScreen(Screen[None]):
         for name in ("-tiny", "-short", "-small", "-tall", "-medium", "-large"):
             self.set_class(name in wanted, name)
 
-    def make_room(self) -> None:
-        """The incident strip is there only while there is an incident."""
-        self.set_class(bool(self.query_one(RollingLine).jobs()), "-rolling")
-        self.set_class(self.query_one(Incident).line(self.app.size.width) is not None, "-incident")
+    def hear(self, now: float) -> None:
+        """Take what is new: the strips of incidents and of rolling drains are there only while there are some."""
+        try:
+            rolling, incident = self.query_one(RollingLine), self.query_one(Incident)
+            diagram, feed = self.query_one(Diagram), self.query_one(Feed)
+        except NoMatches:
+            return  # it is closing: a frame was on its way
+        self.set_class(bool(rolling.jobs()), "-rolling")
+        self.set_class(incident.line(self.app.size.width) is not None, "-incident")
+        diagram.saw(feed.news(), now)
 
     @property
     def table(self) -> FleetTable:
@@ -155,7 +162,7 @@ class MainScreen(Screen[None]):
     def on_input_submitted(self) -> None:
         """Keep the filter, and back to the table; what is wrong in the line is dropped."""
         if self.table.problem:
-            self.filter_line.put(self.table.how.query.text)
+            self.filter_line.put(without_faults(self.filter_line.value))
         self.remove_class("-filtering")
         self.table.focus()
 

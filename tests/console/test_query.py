@@ -10,7 +10,7 @@ from gateway.workers.model import Role
 from smg_console.plane import WorkerRow
 from smg_console.present import query
 from smg_console.present.fields import FIELDS, NumberField, TextField, Unit, number
-from smg_console.present.query import FilterError, completions, parsed, split, with_state
+from smg_console.present.query import FilterError, completions, parsed, split, with_state, without_faults
 from tests.console.fleet import START, busy_fleet
 
 NOW = START + 95
@@ -226,3 +226,16 @@ def test_choosing_a_state_replaces_the_one_that_was_asked_for(text: str, state: 
 def test_the_module_s_own_example_is_a_filter() -> None:
     assert query.__doc__ is not None
     parsed(query.__doc__.split("`")[1])
+
+
+SOUND = ("llama", "p99>500", "state:ready", "a-b", '"two words"')
+FAULTY = ("p99>fast", "kv>x", "no:such", "-", '"open')
+
+
+@given(st.lists(st.sampled_from(SOUND + FAULTY)))
+def test_a_text_without_its_faults_is_understood_and_keeps_all_else(words: list[str]) -> None:
+    good = [word for word in words if word in SOUND]
+    if '"open' in words:  # it reaches to the end, or to the next quote
+        parsed(without_faults(" ".join(words)))
+    else:
+        assert without_faults(" ".join(words)) == " ".join(good)
