@@ -44,25 +44,22 @@ class Shown:
         self.sampled_at = 0
         """The frame at which a new sample, and nothing else, changed the values."""
         self._read_for: tuple[object, ...] = ()
-        self._nothing_of: tuple[object, ...] = ()
 
     def look(self, plane: Plane, wall: float) -> None:
         """Read the values anew if there may be others."""
         taken = 0 if self.window.paused and self.stretch is not None else plane.series_taken()
-        wanted = (taken, self.subject, self.window)
+        looked_at = (self.subject, self.window)
+        wanted = (taken, plane.arrived(), looked_at)
         if wanted == self._read_for:
             return
+        known, self._read_for = self._read_for[-1:] == (looked_at,), wanted
         found = plane.history(self.subject, window.step_of(self.window, wall), MEASURES)
-        if found is None and self._nothing_of == wanted[1:]:
-            self.now = float(int(wall) + 1)
-            return  # nothing as yet; it may be on its way from elsewhere, so it is asked for again
         self.now = _newest(plane, self.subject, wall)
-        self.sampled_at = self.frame if wanted[1:] == self._read_for[1:] else self.frame - BEHIND
+        if known and (found is None or found is self.stretch):
+            return
+        self.sampled_at = self.frame if known else self.frame - BEHIND
+        self.stretch = found or self.stretch  # of a worker that has left, what was seen of it stays
         self.version += 1
-        if found is None:  # a worker that has left: what was seen of it stays
-            self._nothing_of = wanted[1:]
-        else:
-            self.stretch, self._read_for, self._nothing_of = found, wanted, ()
 
     def come_up(self, plane: Plane, wall: float) -> None:
         """Know the present, for what is held still is not read again."""
@@ -71,7 +68,7 @@ class Shown:
 
     def show(self, subject: Subject) -> None:
         self.subject = subject
-        self._read_for = self._nothing_of = ()
+        self._read_for = ()
         self.stretch = None
 
 

@@ -22,9 +22,11 @@ from tests.console.test_pictures import SIZES, Compare, settle
 
 
 @pytest.fixture
-def day() -> Fleet:
+def day(way: str) -> Fleet:
     """The busy fleet with a day behind it."""
-    return day_fleet()
+    found = day_fleet()
+    found.attached = way == "attached"
+    return found
 
 
 async def opened(pilot: Pilot[None], *keys: str) -> GraphsScreen:
@@ -248,7 +250,8 @@ async def test_a_small_terminal_has_one_graph_at_a_time(day: Fleet) -> None:
         assert all(panel.display for panel in pilot.app.screen.query(ChartPanel))
 
 
-async def test_nothing_is_drawn_again_until_a_sample_came(day: Fleet) -> None:
+async def test_nothing_is_drawn_again_until_a_sample_came() -> None:
+    day = day_fleet()  # inside: from elsewhere samples come when they do
     async with console(day) as pilot:
         graphs = await opened(pilot)
         fresh = day.samples.histories[None] = History()
@@ -270,10 +273,10 @@ async def test_nothing_is_drawn_again_until_a_sample_came(day: Fleet) -> None:
         assert all(panel.drawn > before for panel, before in zip(panels, drawn, strict=True)), "keys do not wait"
 
 
-async def test_what_comes_late_from_elsewhere_is_shown_when_it_comes(
-    day: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_comes_late_from_elsewhere_is_shown_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    day = day_fleet()
     there, history_of = False, day.plane.history
+    monkeypatch.setattr(day.plane, "arrived", lambda: int(there))
     monkeypatch.setattr(day.plane, "history", lambda *asked: history_of(*asked) if there else None)
     async with console(day) as pilot:
         graphs = await opened(pilot)

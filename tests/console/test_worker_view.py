@@ -28,9 +28,11 @@ from tests.console.test_pictures import SIZES, Compare
 
 
 @pytest.fixture
-def day() -> Fleet:
+def day(way: str) -> Fleet:
     """The busy fleet with a day behind it."""
-    return day_fleet()
+    found = day_fleet()
+    found.attached = way == "attached"
+    return found
 
 
 async def opened(pilot: Pilot[None], *keys: str) -> WorkerView:
