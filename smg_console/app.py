@@ -36,10 +36,10 @@ from smg_console.screens.views import DiscoveryView, PeopleView, View, WorkerVie
 from smg_console.suspending import SuspendingApp
 from smg_console.watch import Watch
 from smg_console.widgets.ascii_filter import AsciiFilter
+from smg_console.widgets.diagram import Diagram
 from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.fleet_table import FleetTable
 from smg_console.widgets.panel import Panel
-from smg_console.widgets.panels import Diagram
 
 SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
 """The screens that incidents name by their keys."""
