@@ -1,5 +1,7 @@
 """The state diagram: states chosen in it by key, arrow and mouse, and what runs along its arrows."""
 
+import itertools
+
 import pytest
 from textual.pilot import Pilot
 
@@ -117,7 +119,7 @@ def test_a_worker_s_sign_runs_along_the_arrow_in_the_direction_it_takes() -> Non
         assert on_path == [(x, y) for x, y, _ in path], move
         ends = [end for end, char in ((path[-1][:2], path[-1][2]), (path[0][:2], path[0][2])) if char in "▶◀▲▼"]
         assert ends[0] == path[-1][:2], "the arrow's head comes last"
-        assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in zip(on_path, on_path[1:], strict=False))
+        assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in itertools.pairwise(on_path))
 
 
 async def test_an_arrow_s_sign_moves_with_time_and_rests_when_the_arrow_goes_out(fleet: Fleet) -> None:
@@ -131,7 +133,7 @@ async def test_an_arrow_s_sign_moves_with_time_and_rests_when_the_arrow_goes_out
         for _ in range(4):
             await frame(pilot)
             row = text_of(pilot, "#diagram").splitlines()[1]
-            seen_at.append([x for x, char in enumerate(row) if char == "◆"][0])
+            seen_at.append(next(x for x, char in enumerate(row) if char == "◆"))
             fleet.clock.now += 0.49
         assert seen_at == sorted(set(seen_at)), "further right each time"
         fleet.clock.now += 1
