@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from gateway.workers.model import LISTED_STATES, State
 from smg_console.plane import WorkerRow
 from smg_console.present.fields import FIELDS, FORMS, Field, NumberField, TextField, number, texts_of, values_in
 
@@ -26,6 +27,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "=": lambda a, b: abs(a - b) <= 1e-9 * max(1.0, abs(b)),
     "!=": lambda a, b: abs(a - b) > 1e-9 * max(1.0, abs(b)),
 }
+_LISTED = {state.value for state in LISTED_STATES}
 SHOWN = 12
 """Fields that an error names; completion knows them all."""
 
@@ -242,6 +244,12 @@ def with_state(text: str, state: str | None) -> str:
         words = []
     kept = [word for word in words if not re.match(r"state[:=]", word, re.IGNORECASE)]
     return " ".join(kept if state is None else [*kept, f"state:{state}"])
+
+
+def state_alone(text: str) -> State | None:
+    """The one state that a filter asks for; None where it asks for none, or otherwise than `with_state` does."""
+    asked = [found[1] for word in split(text) if (found := re.fullmatch(r"state[:=](.*)", word.raw, re.IGNORECASE))]
+    return State(asked[0].lower()) if len(asked) == 1 and asked[0].lower() in _LISTED else None
 
 
 def completions(text: str, rows: Iterable[WorkerRow]) -> list[str]:

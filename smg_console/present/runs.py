@@ -63,10 +63,11 @@ def cut(line: Sequence[Run], width: int) -> Line:
 
 
 _ASCII = {
-    **dict.fromkeys("─╌╴╶━═▔▁⎺⎽", "-"),
+    **dict.fromkeys("─╌╴╶━▔▁⎺⎽", "-"),
     **dict.fromkeys("│╎┃║▏▕▌▐▎▊", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛╔╗╚╝", "+"),
-    **dict.fromkeys("█▀▄▆▇▅▃▂", "#"),
+    **dict.fromkeys("█▀▄▆▇▅▃▂║", "#"),
+    "═": "=",
     "━": "=",
     "┃": "#",
     "▁": "_",

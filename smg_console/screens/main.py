@@ -10,11 +10,21 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Input
 
+from gateway.workers.model import LISTED_STATES, State
 from smg_console.present.arranging import GROUPS, How
 from smg_console.present.columns import column_of
 from smg_console.present.completion import hint_line
-from smg_console.present.query import FilterError, completions, fields_line, parsed, without_faults
+from smg_console.present.query import (
+    FilterError,
+    completions,
+    fields_line,
+    parsed,
+    state_alone,
+    with_state,
+    without_faults,
+)
 from smg_console.present.runs import Line
+from smg_console.widgets.diagram import Diagram
 from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.fleet_table import FleetTable
 from smg_console.widgets.line_edit import Hint, LineEdit
@@ -23,7 +33,6 @@ from smg_console.widgets.panels import (
     ChosenLoads,
     Counters,
     CountersLine,
-    Diagram,
     EitherLoads,
     Header,
     Incident,
@@ -70,6 +79,8 @@ class MainScreen(Screen[None]):
         Binding("slash", "filter", "Filter"),
         Binding("escape", "clear", "Clear"),
         Binding("w", "toggle_graphs", "Graphs: fleet or worker", show=False),
+        *(Binding(str(n), f"only({n})", f"Only {state}", show=False) for n, state in enumerate(LISTED_STATES, 1)),
+        Binding("0", "only(0)", "All states", show=False),
     ]
 
     def compose(self) -> ComposeResult:
@@ -101,7 +112,6 @@ class MainScreen(Screen[None]):
         yield TooSmall(id="too-small")
 
     def on_mount(self) -> None:
-        self.query_one("#diagram", Diagram).set_titles("States")
         self.query_one("#counters", Counters).set_titles("Health")
         self.query_one(Feed).fill()
         self.table.focus()
@@ -157,6 +167,8 @@ class MainScreen(Screen[None]):
         else:
             self.table.problem = ""
             await self.table.ask(query=query)
+            self.diagram.chosen = state_alone(query.text)
+            self.diagram.tick()
         self.query_one(Hint).tick()
 
     def on_input_submitted(self) -> None:
@@ -172,6 +184,27 @@ class MainScreen(Screen[None]):
             self.table.action_unmark()
         self.filter_line.value = ""
         self.on_input_submitted()
+
+    # --- the diagram ---
+
+    @property
+    def diagram(self) -> Diagram:
+        return self.query_one(Diagram)
+
+    def action_only(self, number: int) -> None:
+        """Show the workers of one state, by its number in the diagram; once more, or 0: of all."""
+        state = LISTED_STATES[number - 1] if number else None
+        self.show_only(None if state is self.diagram.chosen else state)
+
+    def show_only(self, state: State | None) -> None:
+        """Show the workers of one state (None: of all); what else the filter asks stays."""
+        self.set_filter(with_state(self.filter_line.value, state))
+
+    def on_diagram_chosen(self, message: Diagram.Chosen) -> None:
+        self.show_only(message.state)
+
+    def on_diagram_done(self) -> None:
+        self.table.focus()
 
     def action_toggle_graphs(self) -> None:
         """Show the graphs of the fleet, or of the worker under the cursor."""

@@ -1,19 +1,14 @@
-"""The panels around the table: header, state diagram, health counters, load graphs, and keys."""
+"""The panels around the table: header, health counters, load graphs, and keys."""
 
 from array import array
 from collections.abc import Sequence
 from typing import ClassVar
 
-from gateway.events import Event
 from gateway.telemetry.samples import Measure
-from gateway.workers import facts
-from gateway.workers.model import State, WorkerId
-from smg_console.present import diagram, graphs, incidents, summary
+from gateway.workers.model import WorkerId
+from smg_console.present import graphs, incidents, summary
 from smg_console.present.runs import BLANK, Line, Run, cut, width_of
 from smg_console.widgets.panel import Panel
-
-LIT_S = 2.0
-"""How long an arrow shines after a worker took it."""
 
 
 class Header(Panel):
@@ -32,41 +27,6 @@ class Incident(Panel):
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         return [self.line(width) or BLANK]
-
-
-class Diagram(Panel):
-    """The states and how many workers are in each; arrows shine as workers move."""
-
-    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id)
-        self._lit: dict[diagram.Move, float] = {}
-        self._drawn_for: tuple[object, ...] = ()
-        self._picture: list[Line] = []
-
-    def saw(self, events: Sequence[Event], now: float) -> None:
-        """Light the arrows of what just happened."""
-        for event in events:
-            if isinstance(event.fact, facts.StateChanged):
-                self._lit[diagram.arrow_of((event.fact.old, event.fact.new))] = now + LIT_S
-            elif isinstance(event.fact, facts.Registered):
-                self._lit[None, State.REGISTERING] = now + LIT_S
-
-    def draw(self, width: int, height: int) -> Sequence[Line]:
-        watch = self.face.seen
-        self._lit = {move: until for move, until in self._lit.items() if until > watch.gateway.now}
-        states = watch.overview.states
-        wanted = (tuple(states[state] for state in State), frozenset(self._lit), width, height)
-        if wanted != self._drawn_for:
-            self._drawn_for, self._picture = wanted, self._drawn(width, height)
-        return self._picture
-
-    def _drawn(self, width: int, height: int) -> list[Line]:
-        states = self.face.seen.overview.states
-        if height < diagram.HEIGHT or width < diagram.WIDTH:
-            return [diagram.small(states, self._lit, width)]
-        indent: Run = (" " * ((width - diagram.WIDTH) // 2), "")
-        above = [BLANK] * ((height - diagram.HEIGHT) // 2)
-        return [*above, *((indent, *line) for line in diagram.large(states, self._lit))]
 
 
 class Counters(Panel):

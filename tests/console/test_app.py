@@ -20,9 +20,9 @@ from smg_console.screens.add_worker import AddWorker
 from smg_console.screens.dialogs import Confirm
 from smg_console.screens.main import MainScreen
 from smg_console.screens.views import View, WorkerView
+from smg_console.widgets.diagram import Diagram
 from smg_console.widgets.event_feed import Feed
 from smg_console.widgets.panel import Panel
-from smg_console.widgets.panels import Diagram
 from tests.console.attached import attached, settled
 from tests.console.fleet import Fleet
 
