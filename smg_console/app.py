@@ -215,6 +215,7 @@ class ConsoleApp(VisitingApp, ReportingApp, SuspendingApp):
         """Choose and order the table's columns."""
         main = self.main
         if main is None or self.screen is not main:
+            self.say("columns are the fleet's; Esc leads back to it", "warning")
             return
         self.push_screen(ChooseColumns(main.table.shown_names, self.seen.rows), self._columns_chosen)
 

@@ -17,7 +17,7 @@ from smg_console.screens.main import MainScreen
 from smg_console.screens.routing import RoutingScreen
 from smg_console.screens.settings import SettingsScreen
 from smg_console.screens.tokenizers import TokenizersScreen
-from smg_console.screens.views import DiscoveryView, PeopleView, View, WorkerView
+from smg_console.screens.views import DiscoveryView, HelpView, PeopleView, View, WorkerView
 from smg_console.widgets.fleet_table import FleetTable
 
 SHOWN_BY = {"s": "discovery", "z": "tokenizers", "e": "journal"}
@@ -85,7 +85,9 @@ class VisitingApp(CommandingApp):
 
     def action_json(self) -> None:
         row = self.chosen
-        if row is not None:
+        if row is None:
+            self.say("no worker is chosen", "warning")
+        elif not isinstance(self.screen, ModalScreen):
             lines = detail.json_lines(row)
             self.push_screen(View(f"{row.worker.name} as JSON", lambda _width: lines))
 
@@ -142,7 +144,10 @@ class VisitingApp(CommandingApp):
             self.push_screen(PeopleView())
 
     def action_help(self) -> None:
-        if not isinstance(self.screen, ModalScreen):
-            screen = self.screen
+        """The keys of where one is; once more closes them."""
+        screen = self.screen
+        if isinstance(screen, HelpView):
+            screen.dismiss()
+        elif not isinstance(screen, ModalScreen):
             where = next((keys for kind, keys in HELP_OF if isinstance(screen, kind)), guide.TABLE)
-            self.push_screen(View("Help", lambda width: guide.help_lines(width, where)))
+            self.push_screen(HelpView("Help", lambda width: guide.help_lines(width, where)))

@@ -11,9 +11,9 @@ from smg_console.present.runs import BLANK, Line, Run, cut, cut_end, printable
 from smg_console.present.states import GLYPHS, next_step, state_word
 
 Keys = tuple[tuple[str, str], ...]
+Groups = tuple[tuple[str, Keys], ...]
 
 ACTS: Keys = (
-    ("a", "add a worker"),
     ("c", "cordon: no new requests; once more lifts it"),
     ("d", "drain: finish what is in flight, stay listed"),
     ("r", "resume: call a drain off"),
@@ -22,12 +22,11 @@ ACTS: Keys = (
     ("R", "retry: register an unhealthy or failed one anew"),
     ("b", "close the circuit breaker"),
     ("y", "its facts as JSON"),
-    ("u", "undo: take this console's last act back"),
 )
 MOVES = (
     ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
     ("Enter", "details of the worker under the cursor"),
-    ("Tab", "to events, the diagram (arrows choose), the table"),
+    ("Tab", "to events, diagram (arrows choose), and back"),
     ("1 to 5  0", "one state alone, as in the diagram; 0 all"),
     ("/", "filter: llama state:ready p99>500 label:rack=b7"),
     ("Esc", "clears the filter, then the marks"),
@@ -39,6 +38,8 @@ MOVES = (
     ("w", "graphs of the fleet, or of the worker chosen"),
 )
 ANYWHERE = (
+    ("a", "add a worker"),
+    ("u", "undo: take this console's last act back"),
     (":", "commands: drain model:llama max=2, sort p99 …"),
     ("Ctrl+P", "all of them by name, themes too"),
     ("s", "service discovery: pods seen, and why not"),
@@ -46,18 +47,20 @@ ANYWHERE = (
     ("e", "events: the journal, followed and filtered"),
     ("m", "models and routing: policies, shares, explain"),
     (",", "settings in force, and where each came from"),
-    ("!", "what is wrong: shows what the strip above tells of"),
+    ("!", "what is wrong: what the strip above tells of"),
     ("U", "who is connected: users over SSH and elsewhere"),
     ("l", "the log, followed and filtered"),
-    ("Ctrl+S", "save a picture; reports are among : commands"),
-    ("h", "graphs: a minute to a day of fleet, models, workers"),
+    ("Ctrl+S", "save a picture; reports are under Ctrl+P"),
+    ("h", "graphs: a minute to a day; fleet, model, worker"),
     ("t", "next theme"),
     ("?", "this help"),
     ("Ctrl+Z", "suspend; asks, as the gateway stops with it"),
     ("q", "quit; asks when requests are in flight"),
 )
-HALF = 50
+HALF = 54
 """Width of the help's right column."""
+LEFT = 72
+"""Most that its left column takes, so that a wide screen does not tear them apart."""
 SCROLLS = (
     ("j k, arrows", "scroll; PgDn PgUp by pages; g and G top and end"),
     ("Esc", "back"),
@@ -65,7 +68,7 @@ SCROLLS = (
 ON_LISTINGS = (
     ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
     ("Enter", "the worker an event is about"),
-    ("/", "filter; a word with - before it must not be there"),
+    ("/", "filter; a word after - must not be in it"),
     ("", "events: worker:w3 kind:drain by:api"),
     ("", "log: level:warning"),
     ("", "settings: group:health from:--port is:set"),
@@ -76,12 +79,12 @@ ON_TOKENIZERS = (
     ("a", "add: a directory, a tokenizer.json, owner/name"),
     ("x", "remove; says which workers use it"),
     ("R", "load one that failed again"),
-    ("i  /  Tab", "type a text to see its tokens"),
+    ("i  /  Enter", "type a text (Tab, too) to see its tokens"),
     ("Ctrl+T", "with the tokenizer's own special tokens, or not"),
     ("Esc", "from the text to the table; back"),
 )
 ON_ROUTING = (
-    ("j k, arrows", "move from model to model"),
+    ("j k, arrows", "move; PgDn PgUp by pages; g and G first and last"),
     ("Tab", "to the workers' shares, which scroll"),
     ("Enter  i  /", "type a prompt: who would get it, and why"),
     ("Esc", "to the table; back"),
@@ -107,9 +110,9 @@ ON_WORKER = (
 )
 
 WORKER = (("Worker", ON_WORKER), ("Acts on the worker", ACTS))
-GRAPHS = (("Graphs", ON_GRAPHS),)
+GRAPHS = (("Graphs", ON_GRAPHS), ("Acts on the worker", ACTS))
 TABLE = (("Table", MOVES), ("Acts on the worker", ACTS))
-READING = (("Reading", SCROLLS), ("Acts on the worker", ACTS))
+READING = (("Reading", SCROLLS),)
 LISTING = (("Events, settings, log", ON_LISTINGS),)
 ROUTING = (("Routing", ON_ROUTING),)
 TOKENIZERS = (("Tokenizers", ON_TOKENIZERS),)
@@ -158,27 +161,43 @@ def effect_lines(effect: Effect, *, last: bool) -> tuple[str, ...]:
     return (f"{flying}, which may finish.", f"{others} {remain}: {share} % of its capacity.")
 
 
-def help_lines(width: int, where: tuple[tuple[str, Keys], ...]) -> list[Line]:
+def help_lines(width: int, where: Groups) -> list[Line]:
     """The keys of where one is (`TABLE`, `READING`, …), the columns that sort, and the signs."""
-    groups = (*where, ("Anywhere", ANYWHERE))
-    left: list[Line] = []
-    for title, keys in groups:
-        left += [((title, "bold accent"),), *(((f"  {key:<12}", "bold"), (text, "")) for key, text in keys), BLANK]
-    sorts = [f"{column.key} {column.title.lower()}" for column in fleet.COLUMNS]
-    right: list[Line] = [(("Sort by: Shift and the letter, again to reverse", "bold accent"),)]
-    right += [_three(sorts[n : n + 3]) for n in range(0, len(sorts), 3)]
-    right += [BLANK, (("Signs", "bold accent"),)]
-    right += [((f"  {glyph} ", state.value), (_SIGNS[state], "")) for state, glyph in GLYPHS.items()]
-    right += [(("  ⊘ ", "warning"), ("cordoned: takes no new requests", ""))]
-    right += [(("  ✓12 ✗2 ", "bold"), ("good or bad probes in a row", ""))]
-    right += [BLANK, (("To copy: hold Shift (Mac: Option) and select", "muted"),)]
+    bound_here = {key for _, keys in where for key, _ in keys}
+    anywhere = ("Anywhere", tuple(pair for pair in ANYWHERE if pair[0] not in bound_here))
+    acts = [group for group in where if group[1] is ACTS]
+    others = [group for group in where if group[1] is not ACTS]
+    rest = [*(_sorts() if where is TABLE else ()), *_signs()]
     if width < 2 * HALF:
-        return [*left, *right]
-    pad = max(len(left), len(right))
+        return [*_told((*others, *acts, anywhere), 12), *rest]
+    left, right = _told((*others, anywhere), 12), [*_told(acts, 3), *rest]
+    pad, room = max(len(left), len(right)), min(width - HALF, LEFT)
     return [
-        (*cut(a, width - HALF), *b)
+        (*cut(a, room), *b)
         for a, b in zip([*left, *[BLANK] * (pad - len(left))], [*right, *[BLANK] * (pad - len(right))], strict=True)
     ]
+
+
+def _told(groups: Sequence[tuple[str, Keys]], room: int) -> list[Line]:
+    """Groups of keys, each under its title; keys take so many cells."""
+    lines: list[Line] = []
+    for title, keys in groups:
+        lines += [((title, "bold accent"),), *(((f"  {key:<{room}}", "bold"), (text, "")) for key, text in keys), BLANK]
+    return lines
+
+
+def _sorts() -> list[Line]:
+    words = [f"{column.key} {column.title}" for column in fleet.COLUMNS]
+    lines: list[Line] = [(("Sort by: Shift and the letter, again to reverse", "bold accent"),)]
+    return [*lines, *(_three(words[n : n + 3]) for n in range(0, len(words), 3)), BLANK]
+
+
+def _signs() -> list[Line]:
+    lines: list[Line] = [(("Signs", "bold accent"),)]
+    lines += [((f"  {glyph} ", state.value), (_SIGNS[state], "")) for state, glyph in GLYPHS.items()]
+    lines += [(("  ⊘ ", "warning"), ("cordoned: takes no new requests", ""))]
+    lines += [(("  ✓12 ✗2 ", "bold"), ("good or bad probes in a row", ""))]
+    return [*lines, BLANK, (("To copy: hold Shift (Mac: Option) and select", "muted"),)]
 
 
 _SIGNS = {
@@ -194,5 +213,5 @@ _SIGNS = {
 def _three(words: Sequence[str]) -> Line:
     runs: list[Run] = [("  ", "")]
     for word in words:
-        runs += [(word[:1], "bold"), (f"{word[1:]:<13}", "")]
+        runs += [(word[:1], "bold"), (f"{word[1:]:<12}", "")]
     return tuple(runs)

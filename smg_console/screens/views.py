@@ -48,6 +48,10 @@ class BackKeys(Keys):
     KEYS = (("Esc", "back"), ("j k", "scroll"), ("g G", "top, end"), ("?", "help"), ("q", "quit"))
 
 
+class HelpKeys(Keys):
+    KEYS = (("Esc ?", "back"), ("j k", "scroll"), ("g G", "top, end"), ("q", "quit"))
+
+
 class View(Screen[None]):
     """A text with the header above; Esc goes back."""
 
@@ -72,6 +76,12 @@ class View(Screen[None]):
 
     def action_back(self) -> None:
         self.dismiss()
+
+
+class HelpView(View):
+    """The keys of where one is."""
+
+    KEYS = HelpKeys
 
 
 PAGES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {

@@ -51,7 +51,8 @@ class LineEdit(Input):
                 self._candidates = ()
                 self.put(shared)
                 return
-        self._at = (self._at + step) % len(self._candidates)
+        at = max(self._at, 0) if step < 0 else self._at  # backwards one begins at the last
+        self._at = (at + step) % len(self._candidates)
         self._put = self._candidates[self._at]
         if len(self._candidates) == 1:
             self._candidates = ()
