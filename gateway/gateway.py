@@ -11,16 +11,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from gateway import __version__
 from gateway.api.app import ApiParts, build_app
 from gateway.completions.joining import TokenizerJoins
 from gateway.engines.grpc_engines import Engines
-from gateway.kubernetes.access import Access, find
-from gateway.kubernetes.discovery import DiscoveryStatus, PodDiscovery
-from gateway.kubernetes.reflector import Reflector
-from gateway.kubernetes.selectors import common
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.operations import Add, Operations
 from gateway.parts import (
     breaker_settings,
@@ -59,6 +56,9 @@ from gateway.workers.model import Role, Secret, Source, State, WorkerId, WorkerS
 from gateway.workers.probing import Prober
 from gateway.workers.registry import Registry
 from gateway.workers.rolling_jobs import RollingDrains
+
+if TYPE_CHECKING:
+    from gateway.kubernetes.discovery import PodDiscovery
 
 log = get_logger(__name__)
 
@@ -242,7 +242,13 @@ class Gateway:
             self.tokenizers,
         )
 
-    def _pod_discovery(self, rng: Random) -> PodDiscovery:
+    def _pod_discovery(self, rng: Random) -> "PodDiscovery":
+        # Only here: most gateways look for no pods, and a start would take a tenth longer.
+        from gateway.kubernetes.access import Access, find
+        from gateway.kubernetes.discovery import PodDiscovery
+        from gateway.kubernetes.reflector import Reflector
+        from gateway.kubernetes.selectors import common
+
         settings, rules = self.settings, pod_rules(self.settings)
         reflector = Reflector(
             Access(find(settings.kubeconfig, settings.kube_context), mono=time.monotonic, wall=time.time),

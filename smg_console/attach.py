@@ -93,6 +93,7 @@ def _run(target: Target, key: str | None, options: Mapping[str, object], environ
 async def _open(target: Target, key: str | None, *, theme: str | None, ascii_only: bool, read_only: bool) -> int:
     """Connect, and show. Raises GatewayError where the first connection fails."""
     from smg_console.client import GatewayClient
+    from smg_console.memory import Memory, state_file
     from smg_console.process import on_signals, settle_memory
     from smg_console.remote.console import AttachedConsole
     from smg_console.remote.plane import RemotePlane
@@ -101,7 +102,9 @@ async def _open(target: Target, key: str | None, *, theme: str | None, ascii_onl
         GatewayClient(target, api_key=key, actor=actor_name("attach")) as client,
         RemotePlane(client, read_only=read_only) as plane,
     ):
-        app = AttachedConsole(plane, theme=theme, ascii_only=ascii_only, settled=settle_memory)
+        app = AttachedConsole(
+            plane, theme=theme, ascii_only=ascii_only, settled=settle_memory, memory=Memory(state_file())
+        )
         on_signals(app.exit)
         await app.run_async()
     # Textual swallows a crash inside the app and tells it by its return code alone.

@@ -5,6 +5,7 @@ code 2. Nothing heavy is imported before it is known that something will run. A 
 of COMMANDS.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -117,10 +118,15 @@ COMPLETES = "__complete"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # What is imported stays: looking through it for garbage again and again is a tenth of a start. What lives long
+    # collects again once it has settled (`process.settle_memory`).
+    gc.disable()
     try:
         return _tell_version() if words == ["--version"] else _main(words)
     except KeyboardInterrupt:
         return 130
+    finally:
+        gc.enable()
 
 
 def _main(words: list[str]) -> int:
@@ -187,6 +193,7 @@ def _script(words: list[str]) -> int:
             return _tell(text)
     from smg_console.scripts.run import main as run_script
 
+    gc.enable()
     return run_script(words)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from gateway.errors import Conflict, ReadOnly
 from gateway.events import Event, Journal, Lagged
-from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
 from gateway.presence import Person
 from gateway.proxy.explain import Explainer, RouteStatus

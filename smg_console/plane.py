@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.events import Event, Lagged
-from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.operations import Command, Done, Effect
 from gateway.presence import Person
 from gateway.proxy.explain import RouteStatus

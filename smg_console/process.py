@@ -24,6 +24,10 @@ def on_signals(stop: Callable[[], object]) -> None:
 
 
 def settle_memory() -> None:
-    """What was imported and built so far lives as long as the process: no collection need look at it again."""
+    """What was imported and built so far lives as long as the process: no collection need look at it again.
+
+    From here on garbage is collected; a start goes without.
+    """
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.api.shapes import ErrorJson
 from gateway.engines.grpc_engines import Engines
 from gateway.errors import BadRequest, GatewayError
-from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.presence import Presence
 from gateway.proxy.answers import error_body

@@ -5,7 +5,7 @@ from aiohttp import web
 from gateway.api.app import PARTS, Route, json_response
 from gateway.api.schemas import timestamp
 from gateway.api.shapes import BlindJson, DiscoveryJson, DiscoveryOffJson, SharingJson, SkippedPodJson
-from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.kubernetes.status import DiscoveryStatus
 
 SHOWN = 1000
 """Pods named with a reason."""

@@ -15,7 +15,7 @@ from gateway.api.discovery import discovery_json
 from gateway.api.rolling import rolling_json
 from gateway.api.schemas import gateway_json, person_json, timestamp
 from gateway.api.tokenizers import detail
-from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.presence import Person
 from gateway.tasks import in_slices
 from gateway.telemetry.history import MEASURES

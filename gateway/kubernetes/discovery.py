@@ -20,8 +20,8 @@ from gateway.kubernetes.objects import Pod
 from gateway.kubernetes.pods import POD_UID, PodRules, PodView, view_of
 from gateway.kubernetes.reflector import Reflector
 from gateway.kubernetes.secrets import ApiKeys
-from gateway.kubernetes.sharing import Sharing, SharingStatus
-from gateway.kubernetes.status import ReflectorStatus
+from gateway.kubernetes.sharing import Sharing
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.kubernetes.trouble import TROUBLE, Unread
 from gateway.operations import Operations
 from gateway.tasks import Scope, supervise
@@ -38,31 +38,6 @@ AT_ONCE = 50
 """Pods judged in a row before others get the loop."""
 MANY = 100
 """Workers that make a difference to the collector of garbage."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiscoveryStatus:
-    """A moment's picture; what is said of pods is of the last pass. Pods by `namespace/name`, with the reason."""
-
-    watch: ReflectorStatus
-    matched: int
-    """Pods that a selector matches."""
-    ready: int
-    registered: int
-    """Listed workers that discovery brought."""
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Pods without a worker, or with one too few."""
-    notes: dict[str, str] = field(default_factory=dict)
-    """What of their annotations is not used."""
-    carried_out: Mapping[tuple[str, bool], int] = field(default_factory=dict)
-    """Commands so far, by kind of action (`Register`, `Leave` …) and whether they were done."""
-    passes: int = 0
-    pass_seconds: float = 0.0
-    """All of them together."""
-    last_pass_at: float | None = None
-    """Wall-clock seconds."""
-    sharing: SharingStatus | None = None
-    """None: operations on workers are not shared."""
 
 
 @dataclass(slots=True)

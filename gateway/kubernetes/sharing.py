@@ -19,6 +19,7 @@ from gateway.kubernetes.objects import Pod
 from gateway.kubernetes.pods import POD_UID, PodView
 from gateway.kubernetes.reconcile import owned
 from gateway.kubernetes.shared import VIA, Wish, annotations_for, leads, wish_of
+from gateway.kubernetes.status import SharingStatus
 from gateway.operations import MAX_DRAIN_S, Command, Cordon, Operations, Resume, StartDrain, Uncordon
 from gateway.tasks import Scope, supervise
 from gateway.workers.facts import Cause
@@ -35,14 +36,6 @@ class Annotate(Protocol):
     def __call__(
         self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]
     ) -> Awaitable[Pod | None]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SharingStatus:
-    waiting: int
-    """Workers whose pod has not been written to yet."""
-    problem: str
-    """Why the last write did not work; empty: it did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Values only; the reflector fills them, and the console, `/discovery` and the metrics show them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NEEDED = "get, list, watch"
@@ -87,3 +88,36 @@ def _quoted(message: str) -> str:
     """The user's name in the API server's `User "..." cannot ...`."""
     _, found, rest = message.partition('User "')
     return rest.partition('"')[0] if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class SharingStatus:
+    waiting: int
+    """Workers whose pod has not been written to yet."""
+    problem: str
+    """Why the last write did not work; empty: it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryStatus:
+    """A moment's picture; what is said of pods is of the last pass. Pods by `namespace/name`, with the reason."""
+
+    watch: ReflectorStatus
+    matched: int
+    """Pods that a selector matches."""
+    ready: int
+    registered: int
+    """Listed workers that discovery brought."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Pods without a worker, or with one too few."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What of their annotations is not used."""
+    carried_out: Mapping[tuple[str, bool], int] = field(default_factory=dict)
+    """Commands so far, by kind of action (`Register`, `Leave` …) and whether they were done."""
+    passes: int = 0
+    pass_seconds: float = 0.0
+    """All of them together."""
+    last_pass_at: float | None = None
+    """Wall-clock seconds."""
+    sharing: SharingStatus | None = None
+    """None: operations on workers are not shared."""

@@ -6,8 +6,7 @@ from itertools import islice, zip_longest
 
 from rich.cells import cell_len
 
-from gateway.kubernetes.discovery import DiscoveryStatus
-from gateway.kubernetes.status import ReflectorStatus
+from gateway.kubernetes.status import DiscoveryStatus, ReflectorStatus
 from smg_console.present import numbers
 from smg_console.present.feed import clock
 from smg_console.present.incidents import Incident

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.errors import WorkerNotFound
 from gateway.events import JOURNAL_SIZE, Event, Lagged
-from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.presence import Person
 from gateway.tasks import in_slices
 from gateway.telemetry.history import RECENT_S, Stretch

@@ -14,7 +14,7 @@ from typing import Self
 
 from gateway.errors import ReadOnly
 from gateway.events import Event, Lagged
-from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.operations import ADDED, Add, Command, Done, Effect, effect_on
 from gateway.presence import Person
 from gateway.proxy.explain import RouteStatus

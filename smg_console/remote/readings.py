@@ -4,9 +4,7 @@ from array import array
 from typing import Any
 
 from gateway.access import AccessRole
-from gateway.kubernetes.discovery import DiscoveryStatus
-from gateway.kubernetes.sharing import SharingStatus
-from gateway.kubernetes.status import Counts, ReflectorStatus
+from gateway.kubernetes.status import Counts, DiscoveryStatus, ReflectorStatus, SharingStatus
 from gateway.presence import Person
 from gateway.proxy.explain import RouteStatus
 from gateway.proxy.flights import Flight, Stage

@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-from gateway.kubernetes.discovery import DiscoveryStatus
-from gateway.kubernetes.sharing import SharingStatus
-from gateway.kubernetes.status import Counts, ReflectorStatus, permission_words
+from gateway.kubernetes.status import Counts, DiscoveryStatus, ReflectorStatus, SharingStatus, permission_words
 
 SKIPPED = {
     "llm/sglang-7f9c6d5b8-x2x9p": "not ready: containers with unready status: [engine]",

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from random import Random
 
-from gateway.kubernetes.discovery import DiscoveryStatus
+from gateway.kubernetes.status import DiscoveryStatus
 from gateway.operations import Operations
 from gateway.proxy.explain import Explainer
 from gateway.proxy.fleet import Fleet as Routing

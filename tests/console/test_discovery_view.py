@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 
-from gateway.kubernetes.discovery import DiscoveryStatus
-from gateway.kubernetes.sharing import SharingStatus
+from gateway.kubernetes.status import DiscoveryStatus, SharingStatus
 from gateway.settings.flags import add_settings, new_parser
 from gateway.settings.load import load
 from smg_console.app import ConsoleApp

@@ -8,7 +8,7 @@ import pytest
 from gateway.api import shapes
 from gateway.api.discovery import discovery_json
 from gateway.api.tokenizers import detail
-from gateway.kubernetes.sharing import SharingStatus
+from gateway.kubernetes.status import SharingStatus
 from gateway.settings.effective import effective
 from gateway.settings.model import Settings
 from gateway.tokenizers.entry import Progress
