@@ -79,7 +79,7 @@ ON_TOKENIZERS = (
     ("a", "add: a directory, a tokenizer.json, owner/name"),
     ("x", "remove; says which workers use it"),
     ("R", "load one that failed again"),
-    ("i  /  Enter", "type a text (Tab, too) to see its tokens"),
+    ("i  /  Enter", "type a text to see its tokens; Tab, too"),
     ("Ctrl+T", "with the tokenizer's own special tokens, or not"),
     ("Esc", "from the text to the table; back"),
 )

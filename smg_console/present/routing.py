@@ -124,11 +124,12 @@ def _share(row: WorkerRow, whole: float, width: int) -> Line:
 def explained_lines(found: Sequence[Explained], names: Mapping[WorkerId, str], width: int) -> list[Line]:
     """Which worker each policy would take, those that decide first."""
     lines: list[Line] = []
+    split = any(one.role is not Role.REGULAR for one in found)
     for one in sorted(found, key=lambda each: not each.in_use):
         role = f"{one.role.value} " if one.role is not Role.REGULAR else ""
         mark, style = ("▶", "bold accent") if one.in_use else (" ", "")
         runs: list[Run] = [
-            (f" {mark} {fit(role + one.policy, POLICY + 6)}", style),
+            (f" {mark} {fit(role + one.policy, POLICY + (6 if width >= 100 or split else 0))}", style),
             (f" {fit(names.get(one.worker, '?'), NAME)}", "bold"),
             (f" {printable(one.why)}", "" if one.in_use else "muted"),
         ]

@@ -10,6 +10,7 @@ FIELDS = {"group": "health", "from": "--port", "is": "set"}
 """What a word of the filter may name, with an example each."""
 STATES = ("set", "default")
 NAME = 36
+VALUE = 56
 LABEL = 13
 
 
@@ -64,7 +65,7 @@ def _fits(one: Effective, word: str) -> bool:
 def _widths(width: int) -> tuple[int, int]:
     """Of name and value; the rest is the origin's."""
     name = min(NAME, max(20, width * 2 // 5))
-    return name, max(12, (width - name - 4) // 2)
+    return name, max(12, min(VALUE, (width - name - 4) // 2))
 
 
 def header(width: int) -> Line:

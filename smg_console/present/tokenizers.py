@@ -56,7 +56,7 @@ def row_line(told: TokenizerStatus, width: int, *, selected: bool) -> Line:
         numbers.count(len(told.users)),
     )
     right = "".join(fit(value, cells, right=True) for value, (_, cells) in zip(values, NUMBERS, strict=True))
-    mark = "▶" if selected else " "
+    mark = "▸" if selected else " "
     left: list[Run] = [(f"{mark}{cut_middle(printable(told.name), name)} ", "bold" if selected else "")]
     left += [(fit(word, STATE), style), (right, "")]
     why = f"  {told.source}" if told.state is not Progress.FAILED else f"  {told.message}"

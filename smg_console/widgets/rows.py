@@ -16,6 +16,7 @@ from smg_console.widgets.panel import Panel
 
 Row = TypeVar("Row")
 FAR = 1_000_000_000
+CURSOR = "▸"
 
 
 class Rows(Panel, Generic[Row], can_focus=True):
@@ -89,7 +90,15 @@ class Rows(Panel, Generic[Row], can_focus=True):
         if not count:
             return [*above, *self.empty(width)]
         shown = enumerate(self._rows[self._top : self._top + room], self._top)
-        return [*above, *(self.line(row, width, selected=n == self._at) for n, row in shown)]
+        return [*above, *(self._marked(row, width, selected=n == self._at) for n, row in shown)]
+
+    def _marked(self, row: Row, width: int, *, selected: bool) -> Line:
+        """A row's line, with a mark at the cursor: the colour behind it must not be its only sign."""
+        line = self.line(row, width, selected=selected)
+        if not selected or not line or not line[0][0].startswith(" "):
+            return line
+        (text, style), rest = line[0], line[1:]
+        return ((CURSOR, "bold accent"), (text[1:], style), *rest)
 
     def _take(self, rows: Sequence[Row]) -> None:
         """Find the cursor's row again."""
