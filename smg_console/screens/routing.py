@@ -1,5 +1,6 @@
 """The routing screen: policy by model, the share of each worker, and where a prompt would go, as one types it."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -99,7 +100,7 @@ class Answers(Panel):
         if self.problem:
             return [((f" {self.problem}", "error"),)]
         if self.found is None:
-            return [((f" {self.HINT}", "muted"),)]
+            return [((f" {part}", "muted"),) for part in textwrap.wrap(self.HINT, max(20, width - 2))]
         return routing.explained_lines(self.found, self.face.seen.names, width)
 
 
