@@ -112,6 +112,8 @@ def test_every_marked_command_is_run_somewhere() -> None:
     assert set(COMMANDS) == {"demo", "test", "serve", "ask", "api", "explain"}  # CI runs `test`
 
 
-def test_the_readme_shows_a_picture_that_is_there() -> None:
-    for path in re.findall(r"!\[[^]]*]\(([^)]+)\)", README.read_text(encoding="utf-8")):
+def test_the_readme_shows_three_pictures_that_are_there() -> None:
+    paths = re.findall(r"!\[[^]]*]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert len(paths) == 3
+    for path in paths:
         assert (ROOT / path).is_file()
