@@ -4,10 +4,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rich.color import ColorType
 
 from smg_console import themes
 from tests.console.fleet import Fleet
-from tests.console.test_app import app_of, console
+from tests.console.test_app import app_of, console, shown
 
 SHIPPED = Path(__file__).parents[2] / "themes"
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
@@ -112,3 +113,39 @@ async def test_an_unknown_theme_is_said_and_the_usual_one_used(fleet: Fleet) -> 
     async with console(fleet, theme="nope") as pilot:
         assert pilot.app.theme in NAMES
         assert any("no theme is called nope; there are " in n.message for n in pilot.app._notifications)
+
+
+async def test_the_terminal_s_theme_draws_in_nothing_but_the_terminal_s_sixteen_colours(busy: Fleet) -> None:
+    async with console(busy, theme="terminal") as pilot:
+        for keys in ((), ("enter",), ("escape", "h"), ("escape", "e"), ("escape", "z"), ("escape", "question_mark")):
+            await pilot.press(*keys)
+            await app_of(pilot).frame()
+            await pilot.pause()
+            strips = pilot.app.screen._compositor.render_strips(pilot.app.size)
+            used = {
+                colour.type
+                for strip in strips
+                for segment in strip
+                if segment.style is not None
+                for colour in (segment.style.color, segment.style.bgcolor)
+                if colour is not None
+            }
+            assert used <= {ColorType.DEFAULT, ColorType.STANDARD}, keys
+
+
+async def test_a_user_s_theme_is_chosen_live_by_its_name(
+    busy: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "smg-console" / "themes"
+    own.mkdir(parents=True)
+    good = (SHIPPED / "midnight.toml").read_text()
+    (own / "mine.toml").write_text(good.replace('ready = "#4cd787"', 'ready = "#123456"'))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    async with console(busy) as pilot:
+        await pilot.press("colon", *"theme mine", "enter")
+        await shown(pilot, lambda: pilot.app.theme == "mine")
+        await app_of(pilot).frame()
+        await pilot.pause()
+        strips = pilot.app.screen._compositor.render_strips(pilot.app.size)
+        colours = {str(s.style.color.name) for strip in strips for s in strip if s.style is not None and s.style.color}
+        assert "#123456" in colours
