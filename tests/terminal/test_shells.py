@@ -111,6 +111,9 @@ def test_terminals_of_24_lines_and_few_colours_can_be_worked_with(
         if "--ascii" in options:
             assert terminal.screen().isascii()
         terminal.press("c")
+        terminal.wait_for("Cordon w1?", "Type w1 to go on")  # nobody else serves its model
+        terminal.type("w1")
+        terminal.press("Enter")
         terminal.wait_for("cordoned     w1")
         terminal.press("Down", "Enter")
         terminal.wait_for("next  takes no new requests", "Esc back")
