@@ -86,6 +86,8 @@ def test_twenty_sessions_at_once_are_all_drawn_and_one_more_than_may_be_is_refus
             assert refused.returncode == 255
             assert "too many sessions are open here" in refused.stderr
             screens[0].type("c")
+            until(lambda: screens[0].shows("Type w1 to go on"), "the question", 20)
+            screens[0].type("w1\r")
             until(lambda: all(screen.shows("cordoned     w1") for screen in screens), "one's act on all screens", 20)
             assert world.worker("w1")["cordoned"]
             for screen in screens[:5]:
@@ -113,13 +115,17 @@ def test_a_client_that_does_not_read_is_left_behind_and_gets_a_whole_screen_when
         with world.terminal("ann", columns=200, rows=60) as other:  # makes work that both are shown
             other.wait_for(READY)
             for number in range(12):
-                other.press("c")
-                other.wait_for("⊘ cordoned     w1" if number % 2 == 0 else READY)
+                if number % 2 == 0:
+                    other.cordon_last("w1")
+                    other.wait_for("⊘ cordoned     w1")
+                else:
+                    other.press("c")
+                    other.wait_for(READY)
             assert world.resident_kb() - before < 20_000
         assert lateness_s(world) < 0.1
         kill(client, signal.SIGCONT)
         terminal.wait_for(READY, "Fleet: 1 worker")
-        terminal.press("c")
+        terminal.cordon_last("w1")
         terminal.wait_for("⊘ cordoned     w1")
 
 

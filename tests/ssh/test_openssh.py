@@ -181,7 +181,7 @@ def test_operators_see_one_anothers_acts(tmp_path: Path, engine: str) -> None:
         one.wait_for("ssh:ops@ann-laptop", "operator", "ssh:bob@bob-laptop", "admin", "127.0.0.1", "120x40")
         one.press("Escape")
         one.wait_for(READY)
-        one.press("c")
+        one.cordon_last("w1")
         two.wait_for("⊘ cordoned     w1", "ssh:ops@ann-laptop")
         two.press("c")
         one.wait_for(READY, "ssh:bob@bob-laptop")

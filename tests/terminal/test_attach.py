@@ -74,10 +74,7 @@ def test_it_acts_on_the_gateway_sees_it_die_and_come_back_and_leaves_it_running(
             terminal.wait_for("connected again after", "Fleet: 1 worker")
             terminal.wait(lambda screen: "LOST" not in screen and "connection lost" not in screen, "the strip to leave")
             terminal.wait_for("● ready        w1")
-            terminal.press("c")
-            terminal.wait_for("Cordon w1?", "Type w1 to go on")  # nobody else is left to serve its model
-            terminal.type("w1")
-            terminal.press("Enter")
+            terminal.cordon_last("w1")
             terminal.wait_for("⊘ cordoned     w1")
             terminal.press("q")
             assert terminal.wait_exit() == 0

@@ -110,10 +110,7 @@ def test_terminals_of_24_lines_and_few_colours_can_be_worked_with(
             assert not re.search(r"\x1b\[[0-9;]*[34]8;[25];", coloured), "more colours than it has"
         if "--ascii" in options:
             assert terminal.screen().isascii()
-        terminal.press("c")
-        terminal.wait_for("Cordon w1?", "Type w1 to go on")  # nobody else serves its model
-        terminal.type("w1")
-        terminal.press("Enter")
+        terminal.cordon_last("w1")
         terminal.wait_for("cordoned     w1")
         terminal.press("Down", "Enter")
         terminal.wait_for("next  takes no new requests", "Esc back")

@@ -72,6 +72,12 @@ class Terminal:
         """Press keys by tmux's names: `Enter`, `Escape`, `C-p`, or a single character."""
         self._tmux("send-keys", "-t", "t", *keys)
 
+    def cordon_last(self, name: str) -> None:
+        """Cordon the only worker of its model: its name has to be typed."""
+        self.press("c")
+        self.wait_for(f"Type {name} to go on")
+        self.press(*name, "Enter")
+
     def type(self, text: str) -> None:
         """Type text as it stands."""
         self._tmux("send-keys", "-t", "t", "-l", text)
