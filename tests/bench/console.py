@@ -25,8 +25,9 @@ from tests.bench.load import run_wrk
 from tests.bench.processes import LOAD_CORE, Process, Workers, cpu_s, rss_mb
 
 COLUMNS, ROWS = 160, 50
-FLEET = 50
+FLEET = 100
 RATE = 500.0
+KEPT = 1 << 20
 SETTLE_S = 3.0
 """Until the console has drawn its first screens."""
 
@@ -47,9 +48,12 @@ class ConsoleSample:
 
 
 class Screen:
-    """A pseudo-terminal whose other end is read and forgotten."""
+    """A pseudo-terminal whose other end is read at once; what was written is kept only if that is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
+        self._keep = keep
+        self._kept = b""
+        self._news = threading.Condition()
         self._ours, self.theirs = pty.openpty()
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self.drawn = 0
@@ -60,8 +64,28 @@ class Screen:
         try:
             while data := os.read(self._ours, 65536):
                 self.drawn += len(data)
+                if self._keep:
+                    with self._news:
+                        self._kept = (self._kept + data)[-KEPT:]
+                        self._news.notify()
         except OSError:
             return  # the last one who could write has gone
+
+    def press(self, keys: bytes) -> None:
+        """What a terminal sends."""
+        os.write(self._ours, keys)
+
+    def forget(self) -> None:
+        """What was written until now."""
+        with self._news:
+            self._kept = b""
+
+    def until(self, texts: Sequence[bytes], patience_s: float) -> float:
+        """When all of these had been written, in monotonic seconds. Raises TimeoutError."""
+        with self._news:
+            if not self._news.wait_for(lambda: all(text in self._kept for text in texts), patience_s):
+                raise TimeoutError(f"{texts!r} did not come within {patience_s:g} s")
+            return time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +116,7 @@ def _run(kind: Kind, workers: Workers, screen: Screen, number: int, seconds: flo
         gateway.ready(workers, 60)
         time.sleep(SETTLE_S)
         drawn, before, began = screen.drawn, cpu_s(gateway.pid), time.monotonic()
-        told = _paced(gateway.url, seconds)
+        told = paced(gateway.url, seconds)
         took = time.monotonic() - began
         share, drawn_kb_s = (cpu_s(gateway.pid) - before) / took, (screen.drawn - drawn) / took / 1024
         alone = run_wrk(gateway.url, CASES["json-c1"].exchange, 1, seconds)
@@ -101,7 +125,8 @@ def _run(kind: Kind, workers: Workers, screen: Screen, number: int, seconds: flo
     return ConsoleSample(number, kind.name, share, *times, alone.p99_us / 1000, drawn_kb_s, memory)
 
 
-def _paced(url: str, seconds: float) -> dict[str, float]:
+def paced(url: str, seconds: float) -> dict[str, float]:
+    """Times of answers at the paced rate, in milliseconds."""
     flags = ["--url", url, "--rate", str(RATE), "--seconds", str(seconds)]
     with Process("paced", [sys.executable, "-m", "tests.bench.paced", *flags], LOAD_CORE, pipe=True) as process:
         line = process.line()
