@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
-from gateway.errors import Conflict, ReadOnly
+from gateway.errors import ReadOnly
 from gateway.events import Event, Journal, Lagged
 from gateway.kubernetes.status import DiscoveryStatus
 from gateway.operations import Command, Done, Effect, Operations
@@ -58,11 +58,11 @@ class LocalPlane:
         *,
         discovery: Callable[[], DiscoveryStatus | None] = lambda: None,
         tokenizers: TokenizerOperations,
+        rolling: RollingDrains,
         explainer: Explainer,
         flights: Callable[[int, WorkerId | None], Sequence[Flight]] = _nothing_flies,
         settings: Sequence[Effective] = (),
         people: Callable[[], Sequence[Person]] = tuple,
-        rolling: RollingDrains | None = None,
         read_only: bool = False,
         actor: str = "console",
     ) -> None:
@@ -218,12 +218,10 @@ class LocalPlane:
         return await self._tokenizers.execute(command, self._cause.actor)
 
     def rollings(self) -> Sequence[RollingStatus]:
-        return self._rolling.statuses() if self._rolling is not None else ()
+        return self._rolling.statuses()
 
     async def execute_on_rolling(self, command: RollingCommand) -> RollingDone:
         self._check_may_act()
-        if self._rolling is None:
-            raise Conflict("there are no rolling drains here")
         return await self._rolling.execute(command, self._cause)
 
     def _check_may_act(self) -> None:

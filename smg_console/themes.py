@@ -4,7 +4,6 @@ A broken file never stops the console: it is reported beside the themes that are
 colour, so that no state is without one; states differ by glyph as well, whatever the colours.
 """
 
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from rich.color import Color
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
+
+from smg_console.places import config_directory
 
 DEFAULT, SIXTEEN = "midnight", "terminal"
 
@@ -65,10 +66,8 @@ class Found:
 
 def directories(environment: Mapping[str, str] | None = None) -> list[Path]:
     """Where themes are looked for; a later place wins over an earlier one."""
-    environment = os.environ if environment is None else environment
     here = Path(__file__).parent
-    config = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".config")
-    return [here / "themes", here.parent / "themes", Path(config) / "smg-console" / "themes"]
+    return [here / "themes", here.parent / "themes", config_directory(environment) / "themes"]
 
 
 def load(places: Iterable[Path] | None = None) -> Found:

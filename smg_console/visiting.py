@@ -91,13 +91,16 @@ class VisitingApp(CommandingApp):
             lines = detail.json_lines(row)
             self.push_screen(View(f"{row.worker.name} as JSON", lambda _width: lines))
 
+    def _visit(self, kind: type[Screen[None]]) -> None:
+        """Open a screen, unless one is there or has a question to answer first."""
+        if not isinstance(self.screen, (kind, ModalScreen)):
+            self.push_screen(kind())
+
     def action_discovery(self) -> None:
-        if not isinstance(self.screen, DiscoveryView | ModalScreen):
-            self.push_screen(DiscoveryView())
+        self._visit(DiscoveryView)
 
     def action_tokenizers(self) -> None:
-        if not isinstance(self.screen, TokenizersScreen | ModalScreen):
-            self.push_screen(TokenizersScreen())
+        self._visit(TokenizersScreen)
 
     def action_graphs(self) -> None:
         """Of the fleet; on a worker's screen, of that worker."""
@@ -107,8 +110,7 @@ class VisitingApp(CommandingApp):
             self.push_screen(GraphsScreen(of, row.worker.id if row is not None else None))
 
     def action_journal(self) -> None:
-        if not isinstance(self.screen, JournalScreen | ModalScreen):
-            self.push_screen(JournalScreen())
+        self._visit(JournalScreen)
 
     async def action_incident(self) -> None:
         """Go to what the incident strip tells of."""
@@ -125,12 +127,10 @@ class VisitingApp(CommandingApp):
             self.say(f"{first.word}: {first.text}", "error" if first.severe else "warning")
 
     def action_routing(self) -> None:
-        if not isinstance(self.screen, RoutingScreen | ModalScreen):
-            self.push_screen(RoutingScreen())
+        self._visit(RoutingScreen)
 
     def action_settings(self) -> None:
-        if not isinstance(self.screen, SettingsScreen | ModalScreen):
-            self.push_screen(SettingsScreen())
+        self._visit(SettingsScreen)
 
     def action_log(self) -> None:
         ring = self.ring
@@ -140,8 +140,7 @@ class VisitingApp(CommandingApp):
             self.push_screen(LogScreen(ring))
 
     def action_people(self) -> None:
-        if not isinstance(self.screen, PeopleView | ModalScreen):
-            self.push_screen(PeopleView())
+        self._visit(PeopleView)
 
     def action_help(self) -> None:
         """The keys of where one is; once more closes them."""

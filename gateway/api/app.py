@@ -30,6 +30,7 @@ from gateway.telemetry.status import GatewayStatus
 from gateway.tokenizers.commands import TokenizerOperations
 from gateway.tokenizers.registry import TokenizerRegistry
 from gateway.workers.ask import Ask
+from gateway.workers.facts import Cause
 from gateway.workers.model import WorkerId
 from gateway.workers.registry import Registry
 from gateway.workers.rolling_jobs import RollingDrains
@@ -241,6 +242,11 @@ def actor_of(request: web.Request) -> str:
             f"X-SMG-Actor: given {name[:80]!r}, expected up to 64 letters, digits and . _ : @ -", field="X-SMG-Actor"
         )
     return name if is_local(request) else f"api:{name}"
+
+
+def cause_of(request: web.Request) -> Cause:
+    """The same with the request's id, as commands take it. Raises BadRequest."""
+    return Cause(actor_of(request), request.headers.get("X-Request-Id", ""))
 
 
 def is_local(request: web.Request) -> bool:

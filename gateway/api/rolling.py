@@ -9,13 +9,11 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.api.app import PARTS, Handler, Route, actor_of, json_response
+from gateway.api.app import PARTS, Handler, Route, cause_of, json_response
 from gateway.api.bodies import NoBody, decoded, judged
 from gateway.api.schemas import timestamp
 from gateway.api.shapes import RollingDoneJson, RollingDrainJson, RollingDrainsJson
-from gateway.errors import JobNotFound
 from gateway.operations import MAX_DRAIN_S
-from gateway.workers.facts import Cause
 from gateway.workers.rolling_jobs import (
     MOST_AT_ONCE,
     CancelRolling,
@@ -72,16 +70,11 @@ async def listed(request: web.Request) -> web.Response:
 
 
 async def one(request: web.Request) -> web.Response:
-    job_id = request.match_info["id"]
-    for job in request.app[PARTS].rolling.statuses():
-        if job.id == job_id:
-            return json_response(rolling_json(job))
-    raise JobNotFound(f"no rolling drain is called {job_id[:80]!r}")
+    return json_response(rolling_json(request.app[PARTS].rolling.status(request.match_info["id"])))
 
 
 async def _done(request: web.Request, command: RollingCommand, status: int = 200) -> web.Response:
-    cause = Cause(actor_of(request), request.headers.get("X-Request-Id", ""))
-    done = await request.app[PARTS].rolling.execute(command, cause)
+    done = await request.app[PARTS].rolling.execute(command, cause_of(request))
     body: RollingDoneJson = {
         "changed": done.changed,
         "message": done.message,

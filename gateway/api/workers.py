@@ -4,7 +4,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from gateway.api.app import PARTS, Handler, Route, actor_of, json_response, packed, seconds, whole_number
+from gateway.api.app import PARTS, Handler, Route, cause_of, json_response, packed, seconds, whole_number
 from gateway.api.bodies import (
     DrainBody,
     HealthBody,
@@ -38,7 +38,6 @@ from gateway.operations import (
 )
 from gateway.tasks import in_slices
 from gateway.workers.entry import Entry
-from gateway.workers.facts import Cause
 from gateway.workers.identity import is_worker_id
 from gateway.workers.model import Role, Secret
 
@@ -69,8 +68,7 @@ def shown(request: web.Request, entry: Entry) -> WorkerJson:
 
 async def execute(request: web.Request, command: Command) -> Done:
     """Give a command in the name of the API."""
-    cause = Cause(actor_of(request), request.headers.get("X-Request-Id", ""))
-    return await request.app[PARTS].operations.execute(command, cause)
+    return await request.app[PARTS].operations.execute(command, cause_of(request))
 
 
 async def listed(request: web.Request) -> web.Response:

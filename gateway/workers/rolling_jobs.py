@@ -150,15 +150,22 @@ class RollingDrains:
         """All jobs still known, the oldest first; ended ones for a while."""
         return tuple(self._status(job) for job in self._jobs.values())
 
+    def status(self, job_id: str) -> RollingStatus:
+        """One of them. Raises JobNotFound."""
+        return self._status(self._find(job_id))
+
+    def _find(self, job_id: str) -> Job:
+        job = self._jobs.get(job_id)
+        if job is None:
+            known = ", ".join(self._jobs) or "none"
+            raise JobNotFound(f"no rolling drain is called {job_id!r}; there are {known}")
+        return job
+
     async def execute(self, command: RollingCommand, cause: Cause) -> RollingDone:
         """Do it. Raises a GatewayError that says what is wrong with the command; then nothing was changed."""
         if isinstance(command, StartRolling):
             return self._start(command, cause)
-        job = self._jobs.get(command.job)
-        if job is None:
-            raise JobNotFound(
-                f"no rolling drain is called {command.job!r}; there are {', '.join(self._jobs) or 'none'}"
-            )
+        job = self._find(command.job)
         if job.state.phase in ENDS:
             return RollingDone(self._status(job), False, f"{job.id} has ended: {job.state.phase}")
         return self._steer(job, command, cause)

@@ -36,8 +36,8 @@ Source = Callable[[int], Sequence[Line]]
 class Text(Lines):
     """Lines from a function of the width."""
 
-    def __init__(self, lines: Source, *, at_end: bool = False) -> None:
-        super().__init__(id="text", at_end=at_end)
+    def __init__(self, lines: Source) -> None:
+        super().__init__(id="text")
         self._lines_of = lines
 
     def source(self, width: int) -> Sequence[Line]:
@@ -58,15 +58,14 @@ class View(Screen[None]):
     BINDINGS: ClassVar = [Binding("escape,backspace", "back", "Back")]
     KEYS: ClassVar[type[Keys]] = BackKeys
 
-    def __init__(self, title: str, lines: Source, *, at_end: bool = False) -> None:
+    def __init__(self, title: str, lines: Source) -> None:
         super().__init__()
         self._title = title
         self._source = lines
-        self._at_end = at_end
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
-        yield Text(self._source, at_end=self._at_end)
+        yield Text(self._source)
         yield self.KEYS(id="keys")
 
     def on_mount(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncssh
 
+from smg_console.places import config_directory, state_directory
 from smg_console.ssh.authorized import AuthorizedKeys, parse
 
 MOST_BYTES = 1 << 20
@@ -18,18 +19,12 @@ MOST_BYTES = 1 << 20
 
 def default_authorized_keys(environment: Mapping[str, str]) -> Path:
     """Where the keys are looked for unless it is said."""
-    return _home(environment, "XDG_CONFIG_HOME", ".config") / "authorized_keys"
+    return config_directory(environment) / "authorized_keys"
 
 
 def default_host_key(environment: Mapping[str, str]) -> Path:
     """Where the server's key is kept unless it is said."""
-    return _home(environment, "XDG_STATE_HOME", ".local/state") / "ssh_host_ed25519_key"
-
-
-def _home(environment: Mapping[str, str], variable: str, below: str) -> Path:
-    given = environment.get(variable)
-    base = Path(given) if given else Path(environment.get("HOME") or Path.home()) / below
-    return base / "smg-console"
+    return state_directory(environment) / "ssh_host_ed25519_key"
 
 
 class KeyFile:

@@ -132,7 +132,7 @@ class Keys(Panel):
 
 
 class Lines(Panel, can_focus=True):
-    """A longer text that scrolls: details, help, log. `at_end`: it opens at its end and stays there as it grows."""
+    """A longer text that scrolls: details, help, log."""
 
     BINDINGS: ClassVar = [
         ("down,j", "scroll_by(1)", "Down"),
@@ -143,11 +143,9 @@ class Lines(Panel, can_focus=True):
         ("end,G", "scroll_by(100000)", "End"),
     ]
 
-    def __init__(self, *, id: str, at_end: bool = False) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._top = 0
-        self._follows = at_end
-        self._at_end = at_end
         self._all: Sequence[Line] = ()
 
     def source(self, width: int) -> Sequence[Line]:
@@ -157,7 +155,7 @@ class Lines(Panel, can_focus=True):
     def draw(self, width: int, height: int) -> Sequence[Line]:
         self._all = self.source(width)
         last = max(0, len(self._all) - height)
-        self._top = last if self._follows else max(0, min(self._top, last))
+        self._top = max(0, min(self._top, last))
         below = len(self._all) - self._top - height
         self.set_titles(self._titles[0], f"{below} more lines below" if below > 0 else "")
         return [cut(line, width) for line in self._all[self._top : self._top + height]]
@@ -165,7 +163,6 @@ class Lines(Panel, can_focus=True):
     def action_scroll_by(self, lines: int) -> None:
         last = max(0, len(self._all) - self.size.height)
         self._top = max(0, min(self._top + lines, last))
-        self._follows = self._at_end and self._top == last
         self.tick()
 
     def action_page(self, pages: int) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from tests.bench.console import COLUMNS, RATE, ROWS, SETTLE_S, Screen, paced
-from tests.bench.gateways import KINDS, OURS, WITH_CONSOLE, Gateway, Kind
+from tests.bench.gateways import KINDS, OURS, WITH_CONSOLE, Gateway
 from tests.bench.processes import Workers, cpu_s
 
 SCREENS = (
@@ -97,7 +97,7 @@ def _headless(workers: Workers, seconds: float) -> Reading:
 
 def _screens(workers: Workers, seconds: float, count: int) -> tuple[list[Reading], float, list[float]]:
     """The readings, the milliseconds from the start to a whole screen, and those from keys to screen."""
-    with Screen(keep=True) as screen, _started(WITH_CONSOLE, workers, screen) as gateway:
+    with Screen(keep=True) as screen, _with_console(workers, screen) as gateway:
         began = time.monotonic()
         painted = screen.until((b"States", b"Fleet", b"Events"), PATIENCE_S) - began
         gateway.ready(workers, 90)
@@ -121,8 +121,8 @@ def _screens(workers: Workers, seconds: float, count: int) -> tuple[list[Reading
         return found, painted * 1000, keys
 
 
-def _started(kind: Kind, workers: Workers, screen: Screen) -> Gateway:
-    return Gateway(kind, workers.urls, "round_robin", terminal=screen.theirs)
+def _with_console(workers: Workers, screen: Screen) -> Gateway:
+    return Gateway(WITH_CONSOLE, workers.urls, "round_robin", terminal=screen.theirs)
 
 
 def text_of(reading: Reading, bare: Reading | None) -> str:
