@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -32,15 +33,20 @@ class Terminal:
         term: str = "tmux-256color",
     ) -> None:
         assert shutil.which("tmux"), "these tests need tmux"
+        self._home = TemporaryDirectory(prefix="smg-terminal-", ignore_cleanup_errors=True)
         self._socket = f"smg-test-{uuid.uuid4().hex[:12]}"
         self._command = [
             "env",
             *("-u", "COLUMNS", "-u", "LINES"),  # test runners set them, and they would win over the terminal's size
             f"TERM={term}",
-            *(f"{name}={value}" for name, value in (environment or {}).items()),
+            *(f"{name}={value}" for name, value in (self._own_places() | (environment or {})).items()),
             *command,
         ]
         self._size = (columns, rows)
+
+    def _own_places(self) -> dict[str, str]:
+        """A console in it remembers nothing from elsewhere, and finds nothing of the person who runs the tests."""
+        return {"XDG_STATE_HOME": f"{self._home.name}/state", "XDG_CONFIG_HOME": f"{self._home.name}/config"}
 
     def _tmux(self, *words: str, check: bool = True) -> str:
         done = subprocess.run(
@@ -67,6 +73,7 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._tmux("kill-server", check=False)
+        self._home.cleanup()
 
     def press(self, *keys: str) -> None:
         """Press keys by tmux's names: `Enter`, `Escape`, `C-p`, or a single character."""
