@@ -39,6 +39,7 @@ class CountingPlane(LocalPlane):
             fleet.samples,
             fleet.gateway_row,
             tokenizers=fleet.tokenizer_operations,
+            rolling=fleet.rolling,
             explainer=Explainer(fleet.routing, fleet.tokenizers, fleet.clock.mono),
         )
         self.at_once = 0
